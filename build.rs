@@ -1,0 +1,40 @@
+//! Compiles `proto/` with protox, so that no `protoc` is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost_types::FileDescriptorSet;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let descriptors = protox::compile(["user.proto"], ["proto"])?;
+
+    // For reflection: everything, with comments left out.
+    fs::write(out.join("descriptors.bin"), prost_encode(&descriptors))?;
+
+    // Messages and clients, for `proto`.
+    tonic_prost_build::configure().build_server(false).compile_fds(descriptors.clone())?;
+
+    // Servers, for `rpc`: on our codec, and without Chat, whose response body is our own (`rpc/chat`).
+    let servers = out.join("servers");
+    fs::create_dir_all(&servers)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .out_dir(servers)
+        .extern_path(".user", "crate::proto::user")
+        .codec_path("crate::rpc::codec::Codec")
+        .compile_fds(without_chat(descriptors))?;
+    Ok(())
+}
+
+fn without_chat(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
+    for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
+        service.method.retain(|method| method.name() != "Chat");
+    }
+    descriptors
+}
+
+fn prost_encode(descriptors: &FileDescriptorSet) -> Vec<u8> {
+    use prost::Message;
+    descriptors.encode_to_vec()
+}

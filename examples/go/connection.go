@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Every unary call gets a deadline: without one, a call to a server that hangs never ends.
+const deadline = 10 * time.Second
+
+// Only methods that may be repeated without harm are retried.
+const serviceConfig = `{
+	"methodConfig": [{
+		"name": [
+			{"service": "user.UserService", "method": "GetUser"},
+			{"service": "user.UserService", "method": "UpdateUser"},
+			{"service": "user.UserService", "method": "DeleteUser"}
+		],
+		"retryPolicy": {
+			"maxAttempts": 4,
+			"initialBackoff": "0.2s",
+			"maxBackoff": "2s",
+			"backoffMultiplier": 2,
+			"retryableStatusCodes": ["UNAVAILABLE"]
+		}
+	}]
+}`
+
+// connect returns a connection as a client of a service should open one. It connects with the first call.
+func connect(server string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(server,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+			invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+			return invoke(withRequestID(ctx), method, request, reply, connection, options...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string,
+			open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+			return open(withRequestID(ctx), description, connection, method, options...)
+		}),
+	)
+}
+
+// withRequestID adds an x-request-id, by which the call can be found in logs.
+func withRequestID(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "x-request-id", rand.Text())
+}
+
+// describe returns the status of a failed call and the details that the server gave, as a person can read them.
+func describe(err error) string {
+	failure, ok := status.FromError(err)
+	if !ok {
+		return err.Error()
+	}
+	lines := []string{fmt.Sprintf("%s: %s", codeName(failure.Code()), failure.Message())}
+	for _, detail := range failure.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.BadRequest:
+			for _, violation := range detail.GetFieldViolations() {
+				lines = append(lines, fmt.Sprintf("  %s: %s", violation.GetField(), violation.GetDescription()))
+			}
+		case *errdetails.ErrorInfo:
+			lines = append(lines, "  reason: "+detail.GetReason())
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// codeName spells a code as the gRPC documentation does: NOT_FOUND, where Go says NotFound.
+func codeName(number codes.Code) string {
+	return code.Code(number).String()
+}

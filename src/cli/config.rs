@@ -1,0 +1,8 @@
+//! `rialto config`.
+
+use super::{Outcome, Settings};
+
+pub(super) fn run(settings: Settings) -> Outcome {
+    print!("{}", settings.load()?.describe());
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `rialto serve`.
+
+use std::{io::Write, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Outcome, Settings, runtime};
+use crate::{config::Config, server, telemetry};
+
+pub(super) fn run(settings: Settings) -> Outcome {
+    let config = settings.load()?.config;
+    telemetry::init(&config)?;
+    raise_descriptor_limit();
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serve(&config));
+    // Blocking work that nobody waits for any more must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve(config: &Config) -> Outcome {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+
+    let server = server::start(config).await?;
+    if config.insecure {
+        tracing::warn!("open mode with --insecure: whoever can connect can do everything");
+    }
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on http://{}", server.address())?;
+    stdout.flush()?;
+
+    signalled().await;
+    tokio::select! {
+        () = server.shutdown() => Ok(()),
+        () = signalled() => Err("ended at once by a second signal".into()),
+    }
+}
+
+/// Every connection takes a descriptor; the soft limit is often far below what the system grants.
+fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}

@@ -1,0 +1,247 @@
+//! The engine in this process: one SQLite file in the data folder, WAL, fsync at every commit.
+//!
+//! One [`writer`] thread owns the only writing connection and commits everything that waits as one group; a few [`readers`] look at
+//! consistent views. The file is laid out in [`schema`].
+
+mod log;
+mod readers;
+mod schema;
+mod users;
+mod writer;
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{Mutex, mpsc};
+use uuid::Uuid;
+
+use super::{Draft, Engine, Error, Feeds, Page, Position, Receipt, Refused, RoomName, User, UserWrite, WriteError};
+use readers::Readers;
+use writer::{Queue, WriterThread};
+
+/// What an embedded engine is opened with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder of the file; made if it is missing.
+    pub folder: PathBuf,
+    /// Drafts that may wait for the writer.
+    pub queue_drafts: usize,
+    /// Bytes of drafts that may wait for the writer.
+    pub queue_bytes: usize,
+    /// Groups of records that may wait for the hub, and of changes for the users.
+    pub feed_groups: usize,
+    /// Bytes of a page of records.
+    pub page_bytes: usize,
+    /// Rooms that may exist.
+    pub rooms: usize,
+    /// Reading connections.
+    pub readers: NonZeroUsize,
+}
+
+/// Why the data folder could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the data folder {0} is in use by another server; stop that one, or give another folder with --data")]
+    InUse(PathBuf),
+    /// The folder or its lock could not be made.
+    #[error("the data folder {folder} cannot be used: {cause}")]
+    Folder {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The file was written by a newer Rialto.
+    #[error("{0} was written by a newer version of Rialto; use that version, or a newer one")]
+    TooNew(PathBuf),
+    /// The bundled SQLite is older than 3.51.3.
+    #[error("SQLite {0} is too old: 3.51.3 or later is needed")]
+    OldSqlite(&'static str),
+    /// What a crash left behind could not be made durable.
+    #[error("the write-ahead log of {0} could not be written back; is another program reading the file?")]
+    Checkpoint(PathBuf),
+    /// SQLite could not open or migrate the file.
+    #[error("{file} cannot be opened: {cause}")]
+    Database {
+        /// Which file.
+        file: PathBuf,
+        /// What SQLite said.
+        cause: rusqlite::Error,
+    },
+}
+
+/// An open data folder.
+#[derive(Debug)]
+pub struct Embedded {
+    epoch: String,
+    queue: Queue,
+    readers: Readers,
+    page_bytes: usize,
+    writer: Mutex<Option<WriterThread>>,
+}
+
+/// Opens the data folder, which nobody else may have open. Blocks.
+pub fn open(settings: &Settings) -> Result<(Arc<Embedded>, Feeds), OpenError> {
+    if rusqlite::version_number() < 3_051_003 {
+        return Err(OpenError::OldSqlite(rusqlite::version()));
+    }
+    let lock = lock_folder(&settings.folder)?;
+    let file = settings.folder.join("rialto.db");
+    let database = |cause| OpenError::Database { file: file.clone(), cause };
+
+    let mut connection = Connection::open(&file).map_err(database)?;
+    schema::prepare(&mut connection, &file)?;
+    let epoch = schema::epoch(&connection).map_err(database)?;
+    let readers = Readers::open(&file, settings.readers).map_err(database)?;
+
+    let (rooms_feed, rooms) = mpsc::channel(settings.feed_groups);
+    let (users_feed, users) = mpsc::channel(settings.feed_groups);
+    let log = log::Log::new(&connection, settings.rooms).map_err(database)?;
+    let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed)
+        .map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
+
+    let engine = Embedded { epoch, queue, readers, page_bytes: settings.page_bytes, writer: Mutex::new(Some(writer)) };
+    Ok((Arc::new(engine), Feeds { rooms, users }))
+}
+
+fn lock_folder(folder: &Path) -> Result<File, OpenError> {
+    let failed = |cause| OpenError::Folder { folder: folder.to_owned(), cause };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let lock = File::create(folder.join("rialto.lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    }
+}
+
+#[async_trait]
+impl Engine for Embedded {
+    async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
+        self.queue.append(draft).await
+    }
+
+    async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error> {
+        let (room, page_bytes) = (room.clone(), self.page_bytes);
+        self.readers.read(move |connection| log::read(connection, &room, after, max, page_bytes)).await
+    }
+
+    async fn position(&self, room: &RoomName) -> Result<Position, Error> {
+        let room = room.clone();
+        let (floor, head) = self.readers.read(move |connection| log::floor_and_head(connection, &room)).await?;
+        Ok(Position { epoch: self.epoch.clone(), floor, head })
+    }
+
+    async fn load_users(&self, after: Option<Uuid>, max: usize) -> Result<Vec<User>, Error> {
+        self.readers.read(move |connection| users::load(connection, after, max)).await
+    }
+
+    async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
+        self.queue.write_users(writes).await
+    }
+
+    async fn close(&self) {
+        self.queue.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            writer.join().await;
+        }
+    }
+}
+
+/// What an error of SQLite means to the caller of an engine.
+fn from_sqlite(error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DiskFull) => Error::DiskFull,
+        Some(DatabaseCorrupt | NotADatabase) => Error::Damaged(error.to_string()),
+        _ => Error::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::conformance;
+
+    pub(super) fn settings(folder: &Path) -> Settings {
+        Settings {
+            folder: folder.to_owned(),
+            queue_drafts: 64,
+            queue_bytes: 1 << 20,
+            feed_groups: 1024,
+            page_bytes: 4096,
+            rooms: 8,
+            readers: NonZeroUsize::MIN,
+        }
+    }
+
+    #[derive(Debug)]
+    struct Folder(tempfile::TempDir);
+
+    impl conformance::Place for Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        async fn open(&self) -> (Arc<dyn Engine>, Feeds) {
+            let (engine, feeds) = open(&settings(self.0.path())).unwrap();
+            (engine, feeds)
+        }
+    }
+
+    conformance::suite!(Folder);
+
+    #[tokio::test]
+    async fn a_folder_in_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, _feeds) = open(&settings(folder.path())).unwrap();
+        assert!(matches!(open(&settings(folder.path())), Err(OpenError::InUse(_))));
+        engine.close().await;
+        assert!(open(&settings(folder.path())).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        open(&settings(folder.path())).unwrap().0.close().await;
+        let connection = Connection::open(folder.path().join("rialto.db")).unwrap();
+        connection.pragma_update(None, "user_version", 1000).unwrap();
+        drop(connection);
+        assert!(matches!(open(&settings(folder.path())), Err(OpenError::TooNew(_))));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("rialto.db"),
+            "not a database, and long enough to look like one: ".repeat(100),
+        )
+        .unwrap();
+        assert!(matches!(open(&settings(folder.path())), Err(OpenError::Database { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_write_ahead_log_that_cannot_be_written_back_refuses_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, feeds) = open(&settings(folder.path())).unwrap();
+        // A reader from outside holds an old view, so that the log cannot be truncated.
+        let outside = Connection::open(folder.path().join("rialto.db")).unwrap();
+        outside.execute_batch("BEGIN; SELECT * FROM rooms;").unwrap();
+        drop(outside.query_row("SELECT count(*) FROM rooms", [], |row| row.get::<_, i64>(0)));
+        conformance::append(&*engine, "lobby", "one").await;
+        engine.close().await;
+        drop((engine, feeds));
+        assert!(matches!(open(&settings(folder.path())), Err(OpenError::Checkpoint(_))));
+        outside.execute_batch("COMMIT").unwrap();
+        assert!(open(&settings(folder.path())).is_ok());
+    }
+}

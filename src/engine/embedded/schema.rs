@@ -1,0 +1,89 @@
+//! The layout of the file, and what every opening does before anything is read or served.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+use rusqlite_migration::{Error as MigrationError, M, MigrationDefinitionError, Migrations};
+use uuid::Uuid;
+
+use super::OpenError;
+
+/// Messages stand in the order of their commits, so that every group goes to the end of the table, with an index by place: measured
+/// against a table clustered by place, which is slower as soon as messages are large or rooms are many (see ARCHITECTURE.md).
+const FIRST: &str = "
+    CREATE TABLE meta (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE rooms (
+        id         INTEGER PRIMARY KEY,
+        name       TEXT    NOT NULL UNIQUE,
+        head       INTEGER NOT NULL,            -- the last seq given; never lowered
+        floor      INTEGER NOT NULL DEFAULT 0,  -- the highest seq that retention has taken
+        created_at INTEGER NOT NULL             -- nanoseconds since the Unix epoch, as every time here
+    ) STRICT;
+
+    CREATE TABLE messages (
+        room_id INTEGER NOT NULL REFERENCES rooms (id),
+        seq     INTEGER NOT NULL,
+        time    INTEGER NOT NULL,
+        user_id TEXT    NOT NULL,
+        id      TEXT    NOT NULL,
+        keyed   INTEGER NOT NULL,               -- the client gave the id: published once
+        text    TEXT    NOT NULL,
+        PRIMARY KEY (room_id, seq)
+    ) STRICT;
+    CREATE UNIQUE INDEX published_once ON messages (room_id, user_id, id) WHERE keyed = 1;
+
+    CREATE TABLE users (
+        id           BLOB    PRIMARY KEY,       -- 16 bytes
+        username     TEXT    NOT NULL,
+        username_key TEXT    NOT NULL UNIQUE,
+        email        TEXT    NOT NULL,
+        email_key    TEXT    UNIQUE,            -- NULL for an empty address
+        password     TEXT,                      -- PHC string
+        roles        TEXT    NOT NULL,          -- separated by spaces
+        revision     INTEGER NOT NULL,
+        created_at   INTEGER NOT NULL,
+        updated_at   INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the file durable, current and safe to serve from.
+pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), OpenError> {
+    let database = |cause| OpenError::Database { file: file.to_owned(), cause };
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;",
+        )
+        .map_err(database)?;
+    write_back(connection, file)?;
+    let migrations = Migrations::from_slice(&[M::up(FIRST)]).to_latest(connection);
+    migrations.map_err(|error| match error {
+        MigrationError::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
+            OpenError::TooNew(file.to_owned())
+        }
+        MigrationError::RusqliteError { err, .. } => database(err),
+        other => database(rusqlite::Error::ToSqlConversionFailure(other.into())),
+    })
+}
+
+/// Recovery takes also frames that were written but never synced before a crash. They must be durable before anybody is shown them.
+fn write_back(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+    match busy {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::Checkpoint(file.to_owned())),
+        Err(cause) => Err(OpenError::Database { file: file.to_owned(), cause }),
+    }
+}
+
+/// The name of this log. A log without one is given one.
+pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {
+    let fresh = Uuid::new_v4().simple().to_string();
+    connection.execute("INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO NOTHING", params![fresh])?;
+    connection.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))
+}

@@ -1,0 +1,64 @@
+//! A room that somebody is in.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use crate::{
+    batch::{Batch, Framer},
+    engine::Record,
+};
+
+/// The ring of a room, and how many read it.
+#[derive(Debug)]
+pub(super) struct Room {
+    ring: broadcast::Sender<Arc<Batch>>,
+    members: usize,
+    framer: Framer,
+    /// Something framed waits to be sent.
+    unsent: bool,
+}
+
+impl Room {
+    pub(super) fn new(ring_batches: usize) -> Self {
+        Self { ring: broadcast::Sender::new(ring_batches), members: 0, framer: Framer::default(), unsent: false }
+    }
+
+    pub(super) fn members(&self) -> usize {
+        self.members
+    }
+
+    pub(super) fn join(&mut self) -> broadcast::Receiver<Arc<Batch>> {
+        self.members += 1;
+        self.ring.subscribe()
+    }
+
+    /// Says whether nobody is left.
+    pub(super) fn leave(&mut self) -> bool {
+        self.members = self.members.saturating_sub(1);
+        self.members == 0
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent
+    }
+
+    pub(super) fn frame(&mut self, record: Record) {
+        self.unsent = true;
+        if let Some(full) = self.framer.push(record) {
+            self.put(full);
+        }
+    }
+
+    pub(super) fn send(&mut self) {
+        self.unsent = false;
+        if let Some(rest) = self.framer.finish() {
+            self.put(rest);
+        }
+    }
+
+    fn put(&self, batch: Batch) {
+        // Without a receiver the members are on their way out, and nobody misses it.
+        _ = self.ring.send(Arc::new(batch));
+    }
+}

@@ -1,0 +1,22 @@
+//! Rialto: a gRPC chat hub. One binary, one data file, many rooms.
+//!
+//! The parts, in the order of the arrows: a part uses those below its line, never one above or beside it (`tests/house.rs` checks it).
+
+pub mod cli;
+
+pub mod server;
+
+pub mod net;
+pub mod rpc;
+
+pub mod hub;
+pub mod users;
+
+pub mod batch;
+pub mod engine;
+
+pub mod proto;
+
+// Leaves, for anyone.
+pub mod config;
+pub mod telemetry;

@@ -1,0 +1,188 @@
+//! The accept loop: connections, their limits and deadlines, and the tasks of their streams.
+//!
+//! It is ours and not tonic's, whose transport removes hyper's limits on concurrent streams and local resets, waits for ever at shutdown on
+//! a peer that sends nothing, and spins when descriptors run out.
+
+mod first_bytes;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, rt::Executor};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use first_bytes::FirstBytes;
+
+/// Limits and deadlines of connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connections at once.
+    pub connections: usize,
+    /// How long a client may take to show that it speaks HTTP.
+    pub first_bytes: Duration,
+    /// Streams of one connection at once.
+    pub concurrent_streams: u32,
+    /// Streams that this side reset for an error of the peer, before the connection is closed (CVE-2025-8671).
+    pub local_error_resets: usize,
+    /// Streams that the peer reset before they were accepted, before the connection is closed (CVE-2023-44487).
+    pub pending_accept_resets: usize,
+    /// Bytes of a request's headers.
+    pub header_list_bytes: u32,
+    /// Bytes that a stream's sender may have under way.
+    pub stream_window: u32,
+    /// Bytes that a connection's senders may have under way. h2 closes a connection whose unread small frames exceed half of it.
+    pub connection_window: u32,
+    /// Bytes that a stream may leave for the socket.
+    pub send_buffer: usize,
+    /// Idle time after which the peer is asked whether it is there.
+    pub keepalive_interval: Duration,
+    /// How long the peer may take to answer that.
+    pub keepalive_timeout: Duration,
+}
+
+/// Everything that a running accept loop started, and the ways to end it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tasks {
+    /// Connections.
+    pub(crate) connections: TaskTracker,
+    /// Streams of all connections.
+    pub(crate) streams: TaskTracker,
+    /// No new connections or streams; what runs may end by itself.
+    pub(crate) drain: CancellationToken,
+    /// What runs is dropped.
+    pub(crate) abort: CancellationToken,
+}
+
+/// Accepts until it is told to drain.
+pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, settings: Settings, tasks: Tasks)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let http = Arc::new(http(&settings, &tasks));
+    let places = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
+    loop {
+        let accepted = tokio::select! {
+            () = tasks.drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause_if_exhausted(&error, &tasks.drain).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(%peer, limit = settings.connections, "connection refused: there are as many as there may be");
+            continue;
+        };
+        let io = match prepare(stream, settings.first_bytes) {
+            Ok(io) => io,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "connection lost before it began");
+                continue;
+            }
+        };
+        let connection =
+            http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned();
+        let (drain, abort) = (tasks.drain.clone(), tasks.abort.clone());
+        tasks.connections.spawn(async move {
+            let _place = place;
+            let ended = abort.run_until_cancelled_owned(drive(connection, drain)).await;
+            match ended {
+                Some(Ok(())) => tracing::debug!(%peer, "connection ended"),
+                Some(Err(error)) => tracing::debug!(%peer, %error, "connection failed"),
+                None => tracing::debug!(%peer, "connection dropped at the end of the drain"),
+            }
+        });
+    }
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs a connection to its end, which a drain brings near.
+async fn drive<S, B>(
+    connection: auto::Connection<'static, TokioIo<FirstBytes<TcpStream>>, TowerToHyperService<S>, StreamExecutor>,
+    drain: CancellationToken,
+) -> Result<(), Fault>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Fault>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Fault>,
+{
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
+    let executor = StreamExecutor { streams: tasks.streams.clone(), abort: tasks.abort.clone() };
+    let mut http = auto::Builder::new(executor);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(settings.first_bytes);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.concurrent_streams)
+        .max_local_error_reset_streams(settings.local_error_resets)
+        .max_pending_accept_reset_streams(settings.pending_accept_resets)
+        .max_header_list_size(settings.header_list_bytes)
+        .initial_stream_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .adaptive_window(false)
+        .max_send_buf_size(settings.send_buffer)
+        .keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout);
+    http
+}
+
+fn prepare(stream: TcpStream, first_bytes: Duration) -> io::Result<FirstBytes<TcpStream>> {
+    stream.set_nodelay(true)?;
+    Ok(FirstBytes::new(stream, first_bytes))
+}
+
+/// Without descriptors, accepting again at once would only fail again.
+async fn pause_if_exhausted(error: &io::Error, drain: &CancellationToken) {
+    /// `ENFILE` and `EMFILE` of `accept(2)`.
+    const EXHAUSTED: [i32; 2] = [23, 24];
+    if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) {
+        tracing::warn!(%error, "not accepting connections for a moment: raise the limit of open files");
+        drain.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await;
+    } else {
+        tracing::debug!(%error, "a connection was lost before it was accepted");
+    }
+}
+
+/// Runs the streams of HTTP/2 connections where they are counted, awaited, and dropped if the drain takes too long.
+#[derive(Debug, Clone)]
+struct StreamExecutor {
+    streams: TaskTracker,
+    abort: CancellationToken,
+}
+
+impl<F> Executor<F> for StreamExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        self.streams.spawn(self.abort.clone().run_until_cancelled_owned(stream));
+    }
+}

@@ -1,0 +1,130 @@
+//! How requests are read, where tonic's own way would end a stream too early or not tell an end from a reset.
+
+use std::{
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::{Request, Version};
+use http_body::{Body, Frame, SizeHint};
+use prost::{DecodeError, Message};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder},
+};
+use tonic_prost::ProstCodec;
+
+use super::status::Failure;
+use crate::proto::user::ChatMessage;
+
+/// The codec of the generated servers: a frame that does not decode is INVALID_ARGUMENT with details, not INTERNAL.
+#[derive(Debug)]
+pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> TonicCodec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = <ProstCodec<T, U> as TonicCodec>::Encoder;
+    type Decoder = RequestDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        RequestDecoder(PhantomData)
+    }
+}
+
+/// Decodes a request, or fails the call.
+#[derive(Debug)]
+pub(crate) struct RequestDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Default> Decoder for RequestDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, frame: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        decode_whole(frame).map(Some).map_err(|error| Failure::undecodable(&error).into())
+    }
+}
+
+/// Decodes chat messages; one that does not decode is an item, after which the stream goes on.
+#[derive(Debug, Default)]
+pub(crate) struct ChatDecoder;
+
+impl Decoder for ChatDecoder {
+    type Item = Result<ChatMessage, DecodeError>;
+    type Error = Status;
+
+    fn decode(&mut self, frame: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        Ok(Some(decode_whole(frame)))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        // Chat messages are small, and streams are many: tonic's 8 KiB a stream would be most of a stream's memory.
+        BufferSettings::new(1024, 32 * 1024)
+    }
+}
+
+/// Consumes the frame also when it fails, so that what is read next begins a frame.
+fn decode_whole<M: Message + Default>(frame: &mut DecodeBuf<'_>) -> Result<M, DecodeError> {
+    let decoded = M::decode(&mut *frame);
+    frame.advance(frame.remaining());
+    decoded
+}
+
+/// A request body whose end is a half-close or an error, never a reset in disguise.
+///
+/// hyper ends a body on `RST_STREAM(NO_ERROR)` as if it were complete, and tonic takes `CANCEL` for the end of the messages. Both are told
+/// from a half-close here: only that one has END_STREAM (RFC 9113, section 8.1).
+#[derive(Debug)]
+pub(crate) struct HalfClose<B> {
+    body: B,
+    /// HTTP/1 has no resets: hyper itself fails a body that is cut short there.
+    may_be_reset: bool,
+}
+
+impl<B> HalfClose<B> {
+    pub(crate) fn wrap(request: Request<B>) -> Request<Self> {
+        let may_be_reset = request.version() == Version::HTTP_2;
+        request.map(|body| Self { body, may_be_reset })
+    }
+}
+
+impl<B> Body for HalfClose<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Err(_)) => Some(Err(Failure::reset().into())),
+            None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(Failure::reset().into())),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

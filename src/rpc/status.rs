@@ -1,0 +1,198 @@
+//! Errors on the wire: the one place that knows which gRPC status, reason and details a domain error has.
+
+use std::{collections::HashMap, time::Duration};
+
+use http::{HeaderValue, Response};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{
+    engine::{BadRoomName, Error as EngineError},
+    hub,
+    proto::user::{ChatMessage, Rejected, chat_message::Event},
+    users,
+};
+
+/// The domain of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "rialto";
+
+/// A failed call or message, before it is known how it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: Code,
+    /// Stable, for programs.
+    reason: &'static str,
+    detail: String,
+    /// The field that is wrong.
+    field: Option<String>,
+    /// Kind and name of what is missing or taken.
+    resource: Option<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, reason, detail: detail.into(), field: None, resource: None, retry_after: None }
+    }
+
+    /// A field has a value that it cannot have.
+    pub(crate) fn invalid(field: impl Into<String>, reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(Code::InvalidArgument, reason, detail) }
+    }
+
+    fn resource(self, kind: &'static str, name: impl Into<String>) -> Self {
+        Self { resource: Some((kind, name.into())), ..self }
+    }
+
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(Duration::from_secs(seconds)), ..self }
+    }
+
+    /// The frame was whole, but not a message.
+    pub(crate) fn undecodable(error: &prost::DecodeError) -> Self {
+        Self::new(Code::InvalidArgument, "UNDECODABLE", format!("the message does not decode: {error}"))
+    }
+
+    /// The frame is longer than it may be, and was not read.
+    pub(crate) fn oversize() -> Self {
+        Self::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "the message is larger than this server takes")
+    }
+
+    /// The request stream ended by a reset.
+    pub(crate) fn reset() -> Self {
+        Self::new(Code::Aborted, "STREAM_RESET", "the request stream was reset before its end")
+    }
+
+    pub(crate) fn draining() -> Self {
+        Self::new(Code::Unavailable, "DRAINING", "the server is shutting down; connect again").retry_after(1)
+    }
+
+    pub(crate) fn too_many_streams() -> Self {
+        Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", "the server has as many chat streams as it may")
+            .retry_after(10)
+    }
+
+    pub(crate) fn not_yet(what: &str) -> Self {
+        Self::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not supported by this version"))
+    }
+
+    /// What a stream is told of one of its messages.
+    pub(crate) fn into_rejected(self, room: String, id: String, nth: u64) -> ChatMessage {
+        let retry_after = self.retry_after.and_then(|after| prost_types::Duration::try_from(after).ok());
+        let rejected = Rejected {
+            id,
+            code: self.code.into(),
+            reason: self.reason.to_owned(),
+            detail: self.detail,
+            retry_after,
+            nth,
+        };
+        ChatMessage { room, event: Some(Event::Rejected(rejected)), ..ChatMessage::default() }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(failure.reason, DOMAIN, HashMap::new());
+        if let Some(field) = failure.field {
+            details.add_bad_request_violation(field, failure.detail.clone());
+        }
+        if let Some((kind, name)) = failure.resource {
+            details.set_resource_info(kind, name, "", failure.detail.clone());
+        }
+        if failure.retry_after.is_some() {
+            details.set_retry_info(failure.retry_after);
+        }
+        Status::with_error_details(failure.code, failure.detail, details)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EngineError::TooManyRooms { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS", detail).retry_after(60)
+            }
+            EngineError::DiskFull => Self::new(Code::ResourceExhausted, "DISK_FULL", detail).retry_after(30),
+            EngineError::Stopped => Self::new(Code::Unavailable, "LOG_STOPPED", detail).retry_after(30),
+            EngineError::Unavailable(_) => Self::new(Code::Unavailable, "LOG_UNAVAILABLE", detail).retry_after(1),
+            EngineError::Damaged(_) => Self::new(Code::DataLoss, "LOG_DAMAGED", detail),
+        }
+    }
+}
+
+impl From<BadRoomName> for Failure {
+    fn from(error: BadRoomName) -> Self {
+        Self::invalid("room", "INVALID_ROOM", error.to_string())
+    }
+}
+
+impl From<hub::Error> for Failure {
+    fn from(error: hub::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            hub::Error::TooManyRooms { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_IN_STREAM", detail).retry_after(1)
+            }
+            hub::Error::TooManyMemberships => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
+            }
+            hub::Error::Closed => Self::draining(),
+            hub::Error::Engine(error) => error.into(),
+        }
+    }
+}
+
+impl From<hub::Ended> for Failure {
+    fn from(ended: hub::Ended) -> Self {
+        match ended {
+            hub::Ended::Lagged { room, last_seq } => {
+                let detail = format!("too slow a reader of {room}: messages after seq {last_seq} were not delivered");
+                Self::new(Code::ResourceExhausted, "LAGGED", detail).retry_after(1)
+            }
+            hub::Ended::Closed => Self::draining(),
+        }
+    }
+}
+
+impl From<users::Error> for Failure {
+    fn from(error: users::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            users::Error::Invalid(invalid) => Self::invalid(invalid.field, "INVALID_VALUE", detail),
+            users::Error::NotFound(name) => Self::new(Code::NotFound, "USER_NOT_FOUND", detail).resource("user", name),
+            users::Error::UsernameTaken(name) => {
+                Self::new(Code::AlreadyExists, "USERNAME_TAKEN", detail).resource("username", name)
+            }
+            users::Error::EmailTaken(email) => {
+                Self::new(Code::AlreadyExists, "EMAIL_TAKEN", detail).resource("email", email)
+            }
+            users::Error::StaleRevision { .. } => Self::new(Code::Aborted, "STALE_REVISION", detail),
+            users::Error::Hashing(_) => Self::new(Code::Internal, "HASHING_FAILED", detail),
+            users::Error::Engine(error) => error.into(),
+            users::Error::Element { index, cause } => {
+                let inner = Self::from(*cause);
+                let field = inner.field.map(|field| format!("users[{index}].{field}"));
+                Self { detail, field, ..inner }
+            }
+        }
+    }
+}
+
+impl From<users::Invalid> for Failure {
+    fn from(invalid: users::Invalid) -> Self {
+        users::Error::from(invalid).into()
+    }
+}
+
+/// tonic compares a frame's length with the limit before any codec is asked, and answers OUT_OF_RANGE, which nothing of ours uses.
+pub(crate) fn rename_oversize<B>(mut response: Response<B>) -> Response<B> {
+    let out_of_range = HeaderValue::from(i32::from(Code::OutOfRange));
+    if response.headers().get(Status::GRPC_STATUS) == Some(&out_of_range) {
+        // A status of ours always fits into headers; if it did not, the old answer stands.
+        drop(Status::from(Failure::oversize()).add_header(response.headers_mut()));
+    }
+    response
+}

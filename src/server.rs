@@ -1,0 +1,265 @@
+//! The composition: the only place that names concrete parts, wires them, and takes them down again.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::ServiceBuilder;
+
+use crate::{
+    config::Config,
+    engine::{self, Engine, embedded},
+    hub, net, proto,
+    rpc::{self, Streams},
+    users,
+};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// There is no folder for `:memory:`.
+    #[error("no temporary folder can be made: {0}")]
+    Temporary(io::Error),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Open(#[from] embedded::OpenError),
+    /// The users cannot be read.
+    #[error("the users cannot be read: {0}")]
+    Load(#[from] engine::Error),
+    /// The definitions for reflection do not parse.
+    #[error("reflection is not available: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    drain_within: Duration,
+    health: HealthReporter,
+    hub: hub::Handle,
+    chats: Streams,
+    tasks: net::Tasks,
+    engine: Arc<dyn Engine>,
+    /// What ends by itself: the accept loop when it is told to drain, the hub and the users when the engine is closed.
+    actors: Vec<JoinHandle<()>>,
+    _temporary: Option<TempDir>,
+}
+
+/// What a server holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections.
+    pub connections: usize,
+    /// Tasks of streams, of every method.
+    pub streams: usize,
+    /// Chat streams.
+    pub chats: usize,
+    /// Rooms that somebody is in.
+    pub rooms: usize,
+    /// Members of rooms.
+    pub members: usize,
+}
+
+/// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
+pub async fn start(config: &Config) -> Result<Server, Error> {
+    let failed = |cause| Error::Listen { address: config.listen, cause };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+
+    let (folder, temporary) = data_folder(config)?;
+    let (engine, feeds) = embedded::open(&embedded_settings(config, folder))?;
+    let engine: Arc<dyn Engine> = engine;
+    let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms);
+    let (users, users_task) = users::start(users_settings(config), Arc::clone(&engine), feeds.users).await?;
+
+    let chats = Streams::new(config.max_streams);
+    let tasks = net::Tasks::default();
+    let parts = rpc::ChatParts { hub: hub.clone(), streams: chats.clone(), draining: tasks.drain.clone() };
+    let (health, routes) = routes(config, parts, users).await?;
+    let service = ServiceBuilder::new()
+        // The end of a request is a half-close, or an error.
+        .map_request(rpc::HalfClose::wrap)
+        // One status for a frame above the limit.
+        .map_response(rpc::rename_oversize)
+        .service(routes);
+    let accept = tokio::spawn(net::serve(listener, service, net_settings(config), tasks.clone()));
+
+    Ok(Server {
+        address,
+        drain_within: Duration::from_secs(config.drain_seconds),
+        health,
+        hub,
+        chats,
+        tasks,
+        engine,
+        actors: vec![accept, hub_task, users_task],
+        _temporary: temporary,
+    })
+}
+
+/// Every service on the main port.
+async fn routes(
+    config: &Config,
+    chat: rpc::ChatParts,
+    users: users::Users,
+) -> Result<(HealthReporter, axum::Router), Error> {
+    let settings = rpc_settings(config);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in SERVICES {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(rpc::users(users, &settings))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .into_axum_router()
+        // The router prefers the longer path: Chat goes to its own service, every other method to the generated one.
+        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings));
+    Ok((health, routes))
+}
+
+/// What health is told of: the server as a whole, and its service.
+const SERVICES: [&str; 2] = ["", "user.UserService"];
+
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it holds now.
+    pub async fn counts(&self) -> Counts {
+        let hub::Counts { rooms, members } = self.hub.counts().await.unwrap_or_default();
+        Counts {
+            connections: self.tasks.connections.len(),
+            streams: self.tasks.streams.len(),
+            chats: self.chats.count(),
+            rooms,
+            members,
+        }
+    }
+
+    /// Ends it within the deadline: no new connections or streams, what was accepted is committed and delivered, then streams end. What
+    /// has not ended at three quarters of the deadline is dropped.
+    pub async fn shutdown(mut self) {
+        tracing::info!(within = ?self.drain_within, "draining");
+        for service in SERVICES {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+            // Ends the watches.
+            self.health.clear_service_status(service).await;
+        }
+        self.tasks.connections.close();
+        self.tasks.streams.close();
+        self.tasks.drain.cancel();
+
+        let abort = self.tasks.abort.clone();
+        if tokio::time::timeout(self.drain_within.mul_f32(0.75), self.ended()).await.is_err() {
+            tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: dropping what is left");
+            abort.cancel();
+            self.ended().await;
+        }
+        self.engine.close().await;
+        for actor in self.actors.drain(..) {
+            if let Err(error) = actor.await {
+                tracing::error!(%error, "an actor failed");
+            }
+        }
+        tracing::info!("ended");
+    }
+
+    /// All connections and streams have ended.
+    async fn ended(&self) {
+        self.tasks.connections.wait().await;
+        self.tasks.streams.wait().await;
+    }
+}
+
+impl Drop for Server {
+    /// A server that is dropped without a shutdown leaves nothing running.
+    fn drop(&mut self) {
+        self.tasks.drain.cancel();
+        self.tasks.abort.cancel();
+        self.actors.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn data_folder(config: &Config) -> Result<(PathBuf, Option<TempDir>), Error> {
+    if config.data.as_os_str() != ":memory:" {
+        return Ok((config.data.clone(), None));
+    }
+    let folder = tempfile::Builder::new().prefix("rialto-").tempdir().map_err(Error::Temporary)?;
+    Ok((folder.path().to_owned(), Some(folder)))
+}
+
+fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
+    embedded::Settings {
+        folder,
+        queue_drafts: config.max_queued_messages,
+        queue_bytes: config.max_queued_bytes,
+        feed_groups: config.max_queued_groups,
+        page_bytes: config.max_page_bytes,
+        rooms: config.max_rooms,
+        readers: config.max_readers,
+    }
+}
+
+fn hub_settings(config: &Config) -> hub::Settings {
+    hub::Settings {
+        ring_batches: config.max_ring_batches,
+        inbox: config.max_queued_joins,
+        memberships: config.max_memberships,
+        rooms_per_stream: config.max_rooms_per_stream,
+    }
+}
+
+fn users_settings(config: &Config) -> users::Settings {
+    users::Settings {
+        bulk: config.max_users_per_call,
+        bulk_passwords: config.max_passwords_per_call,
+        concurrent_hashes: config.max_concurrent_hashes,
+    }
+}
+
+fn rpc_settings(config: &Config) -> rpc::Settings {
+    rpc::Settings {
+        chat_frame_bytes: config.max_chat_frame_bytes,
+        frame_bytes: config.max_frame_bytes,
+        text_bytes: config.max_text_bytes,
+        reply_bytes: config.max_reply_bytes,
+        inflight_per_stream: config.max_inflight_per_stream,
+        rooms_per_stream: config.max_rooms_per_stream,
+    }
+}
+
+fn net_settings(config: &Config) -> net::Settings {
+    net::Settings {
+        connections: config.max_connections,
+        first_bytes: Duration::from_secs(config.first_bytes_seconds),
+        concurrent_streams: config.max_streams_per_connection,
+        local_error_resets: config.max_local_error_resets,
+        pending_accept_resets: config.max_pending_accept_resets,
+        header_list_bytes: config.max_header_list_bytes,
+        stream_window: config.stream_window_bytes,
+        connection_window: config.connection_window_bytes,
+        send_buffer: config.send_buffer_bytes,
+        keepalive_interval: Duration::from_secs(config.keepalive_interval_seconds),
+        keepalive_timeout: Duration::from_secs(config.keepalive_timeout_seconds),
+    }
+}

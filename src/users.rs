@@ -1,0 +1,270 @@
+//! The users: a read model in memory, fed by the engine, and the calls that change it.
+//!
+//! Invariants:
+//! - Only the task that follows the engine's feed changes the model, so the model never holds what is not durable.
+//! - A call returns only after the model has applied its change: whoever calls afterwards sees it.
+
+mod bulk;
+mod fields;
+mod model;
+mod password;
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use uuid::Uuid;
+
+use crate::engine::{Conflict, Engine, Error as EngineError, Time, User, UserChanges, UserWrite, WriteError};
+pub use bulk::Bulk;
+pub use fields::Invalid;
+use fields::{Email, Username};
+use model::Model;
+use password::{Hasher, HashingFailed};
+
+/// How users are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Elements of one `CreateUsers`.
+    pub bulk: usize,
+    /// Elements of one `CreateUsers` with a password.
+    pub bulk_passwords: usize,
+    /// Hashes of passwords that are computed at once; each takes 19 MiB and a core.
+    pub concurrent_hashes: NonZeroUsize,
+}
+
+/// Why a call failed. Nothing changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value cannot be.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is no such user.
+    #[error("there is no user {0}")]
+    NotFound(String),
+    /// Another user has the username.
+    #[error("the username {0:?} is taken")]
+    UsernameTaken(String),
+    /// Another user has the email address.
+    #[error("the email address {0:?} is taken")]
+    EmailTaken(String),
+    /// The user changed since the expected revision.
+    #[error("the user is at revision {found}, not {expected}")]
+    StaleRevision {
+        /// What the caller expected.
+        expected: u64,
+        /// What is.
+        found: u64,
+    },
+    /// The hashing of passwords broke.
+    #[error(transparent)]
+    Hashing(#[from] HashingFailed),
+    /// The engine could not.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// This element of a `CreateUsers`, counted from 0, is bad.
+    #[error("users[{index}]: {cause}")]
+    Element {
+        /// Which element.
+        index: usize,
+        /// What is wrong with it.
+        cause: Box<Error>,
+    },
+}
+
+/// A user to create.
+#[derive(Clone, Default)]
+pub struct NewUser {
+    /// See [`User::username`].
+    pub username: String,
+    /// See [`User::email`].
+    pub email: String,
+    /// Empty: no login with a password.
+    pub password: String,
+}
+
+/// What to change of a user; what is absent stays.
+#[derive(Clone, Default)]
+pub struct Change {
+    /// See [`User::username`].
+    pub username: Option<String>,
+    /// See [`User::email`].
+    pub email: Option<String>,
+    /// Empty: no login with a password from now on.
+    pub password: Option<String>,
+    /// See [`User::roles`].
+    pub roles: Option<Vec<String>>,
+    /// The revision that the change was made for; 0: any.
+    pub expected_revision: u64,
+}
+
+/// The way to the users. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Users(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    engine: Arc<dyn Engine>,
+    model: Arc<Model>,
+    /// The version of the engine's feed that the model is at.
+    applied: watch::Receiver<u64>,
+    hasher: Hasher,
+    settings: Settings,
+}
+
+/// Loads the users, and starts the task that follows the feed. It ends when the feed does, which is when the engine has closed.
+pub async fn start(
+    settings: Settings,
+    engine: Arc<dyn Engine>,
+    mut feed: mpsc::Receiver<UserChanges>,
+) -> Result<(Users, JoinHandle<()>), EngineError> {
+    let model = Arc::new(Model::default());
+    let mut last = None;
+    loop {
+        let page = engine.load_users(last, LOAD_PAGE).await?;
+        let Some(user) = page.last() else { break };
+        last = Some(user.id);
+        page.into_iter().for_each(|user| model.put(Arc::new(user)));
+    }
+
+    let (version, applied) = watch::channel(0);
+    let followed = Arc::clone(&model);
+    let follower = tokio::spawn(async move {
+        while let Some(group) = feed.recv().await {
+            group.changes.into_iter().for_each(|change| followed.apply(change));
+            version.send_replace(group.version);
+        }
+    });
+    let hasher = Hasher::new(settings.concurrent_hashes);
+    Ok((Users(Arc::new(Shared { engine, model, applied, hasher, settings })), follower))
+}
+
+/// Users read at once at start.
+const LOAD_PAGE: usize = 10_000;
+
+impl Users {
+    /// The user of an id. A malformed id is nobody's.
+    pub fn get(&self, id: &str) -> Result<Arc<User>, Error> {
+        let found = id.parse().ok().and_then(|id: Uuid| self.0.model.get(id));
+        found.ok_or_else(|| Error::NotFound(id.to_owned()))
+    }
+
+    /// The user of a username, in any form of it.
+    pub fn get_by_username(&self, username: &str) -> Result<Arc<User>, Error> {
+        let key = Username::new(username)?.key;
+        self.0.model.get_by_username(&key).ok_or_else(|| Error::NotFound(username.to_owned()))
+    }
+
+    /// At most `max` users with an id above `after`, in the order of ids.
+    #[must_use]
+    pub fn page(&self, after: Option<Uuid>, max: usize) -> Vec<Arc<User>> {
+        self.0.model.page(after, max)
+    }
+
+    /// Creates a user.
+    pub async fn create(&self, new: NewUser) -> Result<Arc<User>, Error> {
+        let (fields, password) = fields::check(new)?;
+        let password = self.0.hasher.hash_if_given(password).await?;
+        let user = Arc::new(fields.into_user(password));
+        self.write(vec![UserWrite::Create(Arc::clone(&user))]).await.map_err(|error| describe(error, &user))?;
+        Ok(user)
+    }
+
+    /// Changes a user; a change that sets nothing returns the user as it is.
+    pub async fn update(&self, id: &str, change: Change) -> Result<Arc<User>, Error> {
+        let username = change.username.as_deref().map(Username::new).transpose()?;
+        let email = change.email.as_deref().map(Email::new).transpose()?;
+        let roles = change.roles.map(fields::roles).transpose()?;
+        if let Some(password) = &change.password {
+            fields::password(password)?;
+        }
+        // Before the hashing, so that nobody makes the server hash for a call that fails anyway.
+        self.expect(id, change.expected_revision)?;
+        let unchanged = username.is_none() && email.is_none() && roles.is_none() && change.password.is_none();
+        let password = match change.password {
+            Some(password) => Some(self.0.hasher.hash_if_given(password).await?),
+            None => None,
+        };
+
+        loop {
+            let current = self.expect(id, change.expected_revision)?;
+            if unchanged {
+                return Ok(current);
+            }
+            let mut user = User::clone(&current);
+            if let Some(Username { given, key }) = username.clone() {
+                (user.username, user.username_key) = (given, key);
+            }
+            if let Some(Email { given, key }) = email.clone() {
+                (user.email, user.email_key) = (given, key);
+            }
+            user.roles = roles.clone().unwrap_or(user.roles);
+            user.password = password.clone().unwrap_or(user.password);
+            user.revision += 1;
+            user.updated_at = Time::now();
+            let user = Arc::new(user);
+            match self.write(vec![UserWrite::Replace(Arc::clone(&user))]).await {
+                Ok(()) => return Ok(user),
+                // Somebody was faster. Each turn is somebody's success, and ours comes unless the revision was expected.
+                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await,
+                Err(error) => return Err(describe(error, &user)),
+            }
+        }
+    }
+
+    /// Deletes a user.
+    pub async fn delete(&self, id: &str) -> Result<(), Error> {
+        loop {
+            let current = self.get(id)?;
+            match self.write(vec![UserWrite::Delete { id: current.id, revision: current.revision }]).await {
+                Ok(()) => return Ok(()),
+                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await,
+                Err(error) => return Err(describe(error, &current)),
+            }
+        }
+    }
+
+    /// Starts creating many users, all or none.
+    #[must_use]
+    pub fn bulk(&self) -> Bulk {
+        Bulk::new(self.clone())
+    }
+
+    fn expect(&self, id: &str, expected: u64) -> Result<Arc<User>, Error> {
+        let current = self.get(id)?;
+        if expected != 0 && expected != current.revision {
+            return Err(Error::StaleRevision { expected, found: current.revision });
+        }
+        Ok(current)
+    }
+
+    /// Writes, and waits until the model has the change.
+    async fn write(&self, writes: Vec<UserWrite>) -> Result<(), WriteError> {
+        let version = self.0.engine.write_users(writes).await?;
+        let applied = self.0.applied.clone().wait_for(|applied| *applied >= version).await.map(drop);
+        applied.map_err(|_| WriteError::Engine(EngineError::Stopped))
+    }
+
+    /// Waits until the model knows a later revision than this.
+    async fn refreshed(&self, stale: &User) {
+        let is_later = |_: &u64| self.0.model.get(stale.id).is_none_or(|user| user.revision > stale.revision);
+        // An engine that ended fails the next write.
+        _ = self.0.applied.clone().wait_for(is_later).await;
+    }
+}
+
+fn describe(error: WriteError, user: &User) -> Error {
+    match error {
+        WriteError::Engine(error) => Error::Engine(error),
+        WriteError::Conflict { conflict, .. } => match conflict {
+            Conflict::UsernameTaken => Error::UsernameTaken(user.username.clone()),
+            Conflict::EmailTaken => Error::EmailTaken(user.email.clone()),
+            Conflict::NoSuchUser => Error::NotFound(user.id.to_string()),
+            Conflict::StaleRevision => {
+                Error::StaleRevision { expected: user.revision.saturating_sub(1), found: user.revision }
+            }
+        },
+    }
+}
