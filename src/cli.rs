@@ -63,7 +63,7 @@ struct Settings {
     /// How the log is written [default: auto]
     #[arg(long, value_name = "FORMAT", value_enum)]
     log_format: Option<LogFormat>,
-    /// What to log: a level, or directives such as `rialto=debug,h2=info` [default: info]
+    /// What to log: a level, or directives such as `info,rialto=debug` [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// Any other setting, as `rialto config` prints it; can be given many times

@@ -115,7 +115,7 @@ impl Default for Config {
             data: "./rialto-data".into(),
             insecure: false,
             log_format: LogFormat::Auto,
-            log: "info".into(),
+            log: "info,rusqlite_migration=warn".into(),
             drain_seconds: 30,
 
             max_connections: 20_000,

@@ -1,1 +1,16 @@
-//! Black-box tests.
+//! Black-box tests: the real server on a free port, spoken to over the wire. One file a promise or topic.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+#![allow(clippy::print_stderr, reason = "figures belong into a test's output")]
+#![allow(unreachable_pub, reason = "nobody uses a test")]
+
+mod support;
+
+mod house;
+mod ordered;

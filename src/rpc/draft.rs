@@ -54,8 +54,13 @@ impl Rules {
             let detail = format!("text must have 1 to {} bytes, without NUL", self.text_bytes);
             return Err(Failure::invalid("text", "INVALID_TEXT", detail));
         }
-        if message.user_id.is_empty() || !is_name(&message.user_id) {
-            let detail = format!("user_id must have 1 to {NAME_BYTES} bytes, without control characters");
+        if !is_name(&message.user_id) {
+            let detail = format!("user_id must have at most {NAME_BYTES} bytes, without control characters");
+            return Err(Failure::invalid("user_id", "INVALID_USER_ID", detail));
+        }
+        // Anonymous messages are taken (the original Node client sends no others), but ids are unique per user: nobody has none.
+        if message.user_id.is_empty() && !message.id.is_empty() {
+            let detail = "a message with an id needs a user_id, for which the id is unique";
             return Err(Failure::invalid("user_id", "INVALID_USER_ID", detail));
         }
         if !is_name(&message.id) {

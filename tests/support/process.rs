@@ -1,0 +1,56 @@
+//! The real binary in a process of its own, for what only a process can show: signals, and dying.
+
+use std::{path::Path, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use super::soon;
+
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    address: String,
+}
+
+impl Process {
+    /// Serves on a free port and this folder; it listens when this returns.
+    pub async fn serve(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rialto"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = soon(lines.next_line()).await.unwrap().expect("the server ended before it listened");
+        let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
+        Self { child, lines, address }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// SIGKILL: no goodbye.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM, and what it ends with.
+    pub async fn terminate(mut self) -> std::process::ExitStatus {
+        self.signal("TERM").await;
+        let status = soon(self.child.wait()).await.unwrap();
+        assert_eq!(self.lines.next_line().await.unwrap(), None, "one line on standard output, and no more");
+        status
+    }
+
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().await.unwrap();
+        assert!(sent.success());
+    }
+}
