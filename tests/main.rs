@@ -12,5 +12,11 @@
 
 mod support;
 
+mod bad_input;
+mod durable;
+mod half_close;
 mod house;
 mod ordered;
+mod stream_ends;
+mod tooling;
+mod users;

@@ -1,0 +1,1 @@
+//! D2: acknowledged means durable, whatever happens to the process.

@@ -1,0 +1,1 @@
+//! D8: what a stream still owes after its half-close.

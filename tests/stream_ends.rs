@@ -1,0 +1,1 @@
+//! Streams end in every way that a client can go away, and leave nothing behind.

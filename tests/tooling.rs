@@ -1,0 +1,1 @@
+//! Health, reflection and the command line.
