@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::{engine::Record, proto::user::ChatMessage};
+use crate::proto::user::ChatMessage;
 
 /// Where a batch is cut.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -35,7 +35,7 @@ impl Batch {
     }
 }
 
-/// Frames records into batches.
+/// Frames messages into batches.
 #[derive(Debug, Default)]
 pub struct Framer {
     bytes: BytesMut,
@@ -43,16 +43,14 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Adds a record. Gives back the batch before it if the record no longer fits.
+    /// Adds a message that has its `seq`. Gives back the batch before it if the message no longer fits.
     #[must_use]
-    pub fn push(&mut self, record: Record) -> Option<Batch> {
-        let seq = record.seq;
-        let message = message(record);
+    pub fn push(&mut self, message: &ChatMessage) -> Option<Batch> {
         let full = !self.bytes.is_empty() && self.bytes.len() + FRAME_HEADER + message.encoded_len() > MAX_BYTES;
         let before = if full { self.finish() } else { None };
         // An offset is below MAX_BYTES: only the first frame of a batch may be longer.
-        self.index.push((seq, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
-        frame(&message, &mut self.bytes);
+        self.index.push((message.seq, u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)));
+        frame(message, &mut self.bytes);
         before
     }
 
@@ -78,35 +76,12 @@ pub fn frame(message: &ChatMessage, to: &mut BytesMut) {
     message.encode_raw(to);
 }
 
-/// A record as its subscribers see it.
-#[must_use]
-pub fn message(record: Record) -> ChatMessage {
-    ChatMessage {
-        user_id: record.user_id,
-        text: record.text,
-        timestamp: record.time.seconds(),
-        timestamp_nanos: record.time.subsec_nanos(),
-        room: record.room.as_str().to_owned(),
-        seq: record.seq,
-        id: record.id,
-        event: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{RoomName, Time};
 
-    fn record(seq: u64, text: &str) -> Record {
-        Record {
-            room: RoomName::lobby(),
-            seq,
-            time: Time(1_500_000_000_000_000_007),
-            user_id: "ada".into(),
-            id: format!("id-{seq}"),
-            text: text.into(),
-        }
+    fn message(seq: u64, text: &str) -> ChatMessage {
+        ChatMessage { seq, user_id: "ada".into(), text: text.into(), ..ChatMessage::default() }
     }
 
     fn unframe(mut bytes: Bytes) -> Vec<ChatMessage> {
@@ -124,7 +99,7 @@ mod tests {
     fn a_batch_holds_what_was_pushed_and_is_cut_after_any_seq() {
         let mut framer = Framer::default();
         for seq in [3, 4, 9] {
-            assert!(framer.push(record(seq, "hello")).is_none());
+            assert!(framer.push(&message(seq, "hello")).is_none());
         }
         let batch = framer.finish().unwrap();
         assert_eq!(batch.last_seq(), 9);
@@ -135,9 +110,7 @@ mod tests {
         assert!(batch.after(9).is_none());
         assert!(framer.finish().is_none(), "a batch is given once");
 
-        let first = unframe(batch.after(0).unwrap()).remove(0);
-        assert_eq!(first, message(record(3, "hello")));
-        assert_eq!((first.timestamp, first.timestamp_nanos), (1_500_000_000, 7));
+        assert_eq!(unframe(batch.after(0).unwrap()).remove(0), message(3, "hello"));
     }
 
     #[test]
@@ -146,10 +119,10 @@ mod tests {
         let mut batches = Vec::new();
         let long = "x".repeat(MAX_BYTES / 3);
         for seq in 1..=9 {
-            batches.extend(framer.push(record(seq, &long)));
+            batches.extend(framer.push(&message(seq, &long)));
         }
-        batches.extend(framer.push(record(10, &"y".repeat(2 * MAX_BYTES))));
-        batches.extend(framer.push(record(11, "z")));
+        batches.extend(framer.push(&message(10, &"y".repeat(2 * MAX_BYTES))));
+        batches.extend(framer.push(&message(11, "z")));
         batches.extend(framer.finish());
         let runs: Vec<Vec<u64>> = batches
             .iter()

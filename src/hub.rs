@@ -5,6 +5,8 @@
 //! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
 //! - The actor awaits its inbox, its feed and nothing else; never the engine, never a subscriber.
 
+#[cfg(test)]
+mod model;
 mod room;
 mod subscription;
 
@@ -20,6 +22,7 @@ use crate::{
     engine::{Draft, Engine, Error as EngineError, Receipt, Record, Refused, RoomName},
 };
 use room::Room;
+pub use room::message;
 pub use subscription::{Ended, Subscription};
 
 /// How large the hub may grow.
@@ -38,6 +41,9 @@ pub struct Settings {
 /// Why a room was not joined.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The stream is in the room already.
+    #[error("the stream is in the room {0} already")]
+    AlreadyJoined(RoomName),
     /// The stream is in as many rooms as it may be.
     #[error("a stream can be in at most {limit} rooms")]
     TooManyRooms {

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use crate::{
     batch::{Batch, Framer},
     engine::Record,
+    proto::user::ChatMessage,
 };
 
 /// The ring of a room, and how many read it.
@@ -45,7 +46,7 @@ impl Room {
 
     pub(super) fn frame(&mut self, record: Record) {
         self.unsent = true;
-        if let Some(full) = self.framer.push(record) {
+        if let Some(full) = self.framer.push(&message(record)) {
             self.put(full);
         }
     }
@@ -60,5 +61,20 @@ impl Room {
     fn put(&self, batch: Batch) {
         // Without a receiver the members are on their way out, and nobody misses it.
         _ = self.ring.send(Arc::new(batch));
+    }
+}
+
+/// A record as its subscribers see it.
+#[must_use]
+pub fn message(record: Record) -> ChatMessage {
+    ChatMessage {
+        user_id: record.user_id,
+        text: record.text,
+        timestamp: record.time.seconds(),
+        timestamp_nanos: record.time.subsec_nanos(),
+        room: record.room.as_str().to_owned(),
+        seq: record.seq,
+        id: record.id,
+        event: None,
     }
 }

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use tokio_stream::{Stream, wrappers::BroadcastStream};
 
 use super::{Error, Handle, Membership};
-use crate::{batch::Batch, engine::RoomName};
+use crate::{
+    batch::Batch,
+    engine::{Position, RoomName},
+};
 use ready::Ready;
 
 /// The rooms of one stream.
@@ -56,10 +59,10 @@ impl Subscription {
         Self { hub, slots: Vec::new(), by_room: HashMap::new(), ready: Arc::default() }
     }
 
-    /// Enters a room at its head: everything above is delivered. Does nothing if the subscription is in the room already.
-    pub async fn join(&mut self, room: RoomName) -> Result<(), Error> {
+    /// Enters a room that the subscription is not in, and says where: everything above that head is delivered.
+    pub async fn join(&mut self, room: RoomName) -> Result<Position, Error> {
         if self.by_room.contains_key(&room) {
-            return Ok(());
+            return Err(Error::AlreadyJoined(room));
         }
         let limit = self.hub.0.rooms_per_stream;
         if self.slots.len() >= limit {
@@ -67,18 +70,18 @@ impl Subscription {
         }
         // First the receiver, then the head: a record committed between the two comes out of the receiver and is cut off below.
         let joined = self.hub.join(room.clone()).await?;
-        let head = self.hub.0.engine.position(&room).await?.head;
+        let position = self.hub.0.engine.position(&room).await?;
         let index = self.slots.len();
         self.slots.push(Slot {
             batches: BroadcastStream::new(joined.batches),
-            cursor: head,
+            cursor: position.head,
             owed: 0,
             waker: self.ready.waker(index),
             membership: joined.membership,
         });
         self.by_room.insert(room, index);
         self.ready.add(index);
-        Ok(())
+        Ok(position)
     }
 
     /// The name of a room that the subscription is in.

@@ -259,5 +259,5 @@ fn renamed(status: Status) -> Status {
 
 fn duplicate(first: Record) -> ChatMessage {
     let text = String::new();
-    ChatMessage { text, event: Some(Event::Duplicate(Duplicate {})), ..batch::message(first) }
+    ChatMessage { text, event: Some(Event::Duplicate(Duplicate {})), ..hub::message(first) }
 }

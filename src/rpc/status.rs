@@ -133,6 +133,7 @@ impl From<hub::Error> for Failure {
     fn from(error: hub::Error) -> Self {
         let detail = error.to_string();
         match error {
+            hub::Error::AlreadyJoined(_) => Self::new(Code::AlreadyExists, "ALREADY_IN_ROOM", detail),
             hub::Error::TooManyRooms { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_IN_STREAM", detail).retry_after(1)
             }

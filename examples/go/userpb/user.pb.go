@@ -640,7 +640,7 @@ func (x *CreateUsersResponse) GetCount() int32 {
 // A message of a room when text is set, otherwise the event that is set.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who says it: 1 to 128 bytes. An authenticated caller's own id replaces it.
+	// Who says it: at most 128 bytes. An authenticated caller's own id replaces it. Empty: anonymous, which excludes an id.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// 1 byte to 4 KiB (configurable), without NUL.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
