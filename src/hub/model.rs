@@ -1,6 +1,6 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
-use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
@@ -133,12 +133,17 @@ async fn run(steps: Vec<Step>) {
 
     // Everything is durable, so everything reaches whoever stayed.
     let last = |room: &str| published.get(room).and_then(|seen| seen.last()).map_or(0, |(seq, _)| *seq);
-    for subscriber in present.iter_mut().chain([&mut witness]) {
-        while subscriber.heads.keys().any(|room| subscriber.last_seen(room).max(subscriber.heads[room]) < last(room)) {
-            subscriber.drain();
-            tokio::task::yield_now().await;
+    let everyone_is_level = async {
+        for subscriber in present.iter_mut().chain([&mut witness]) {
+            while subscriber.heads.iter().any(|(room, head)| subscriber.last_seen(room).max(*head) < last(room)) {
+                subscriber.drain();
+                tokio::task::yield_now().await;
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(10), everyone_is_level)
+        .await
+        .expect("a durable record reaches whoever stays");
     let batched: BTreeMap<_, _> = ROOMS.into_iter().map(|room| (room, last(room))).collect();
     left.extend(present.into_iter().chain([witness]).map(|subscriber| Left { subscriber, batched: batched.clone() }));
 
