@@ -36,6 +36,8 @@ pub struct Config {
     pub max_streams: usize,
     /// Streams at once on one connection.
     pub max_streams_per_connection: u32,
+    /// Bytes of the data file; beyond, writes are refused as on a full disk. 0: as the disk allows.
+    pub max_file_bytes: u64,
     /// Rooms that may exist.
     pub max_rooms: usize,
     /// Rooms that one stream may be in.
@@ -121,6 +123,7 @@ impl Default for Config {
             max_connections: 20_000,
             max_streams: 200_000,
             max_streams_per_connection: 128,
+            max_file_bytes: 0,
             max_rooms: 100_000,
             max_rooms_per_stream: 1_000,
             max_memberships: 1_000_000,

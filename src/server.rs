@@ -215,6 +215,7 @@ fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
         queue_bytes: config.max_queued_bytes,
         feed_groups: config.max_queued_groups,
         page_bytes: config.max_page_bytes,
+        file_bytes: config.max_file_bytes,
         rooms: config.max_rooms,
         readers: config.max_readers,
     }

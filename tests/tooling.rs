@@ -1,1 +1,165 @@
-//! Health, reflection and the command line.
+//! What tools find: health, reflection, and the command line.
+
+use std::{path::Path, process::Output};
+
+use tokio::process::Command;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::support::{Hub, soon};
+
+async fn channel(hub: &Hub) -> Channel {
+    soon(Endpoint::from_shared(format!("http://{}", hub.address())).unwrap().connect()).await.unwrap()
+}
+
+#[tokio::test]
+async fn health_says_serving_and_a_watch_hears_of_the_end() {
+    let hub = Hub::start().await;
+    let mut health = HealthClient::new(channel(&hub).await);
+    for service in ["", "user.UserService"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    let unknown = health.check(HealthCheckRequest { service: "nobody".into() }).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let shutdown = tokio::spawn(hub.shutdown());
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    soon(shutdown).await.unwrap();
+}
+
+#[tokio::test]
+async fn reflection_lists_every_service_and_its_methods() {
+    use v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let hub = Hub::start().await;
+    let mut reflection = ServerReflectionClient::new(channel(&hub).await);
+    let mut ask = async |request| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+        soon(answers.message()).await.unwrap().unwrap().message_response.unwrap()
+    };
+    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+        panic!("no list");
+    };
+    let services: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(services.contains(&"user.UserService") && services.contains(&"grpc.health.v1.Health"), "{services:?}");
+    let chat = ask(MessageRequest::FileContainingSymbol("user.UserService.Chat".into())).await;
+    assert!(matches!(chat, MessageResponse::FileDescriptorResponse(_)), "{chat:?}");
+}
+
+#[tokio::test]
+async fn reflection_speaks_v1alpha_too() {
+    use v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
+    let hub = Hub::start().await;
+    let mut reflection = ServerReflectionClient::new(channel(&hub).await);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileByFilename("user.proto".into())),
+    };
+    let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    assert!(soon(answers.message()).await.unwrap().is_some());
+}
+
+async fn rialto(args: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
+    command.args(args).current_dir(folder).env_remove("RIALTO_SERVER");
+    soon(command.output()).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn the_command_line_creates_shows_changes_lists_and_deletes_users() {
+    let hub = Hub::start().await;
+    let server = format!("http://{}", hub.address());
+    let run = async |args: &[&str]| {
+        let args: Vec<_> = ["users", "--server", &server].iter().chain(args).copied().collect();
+        rialto(&args, hub.folder()).await
+    };
+    let json = async |args: &[&str]| -> Vec<serde_json::Value> {
+        let args: Vec<_> = args.iter().chain(&["--json"]).copied().collect();
+        let output = run(&args).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let ada = json(&["create", "Ada", "--email", "ada@example.com"]).await;
+    assert_eq!((&ada[0]["username"], &ada[0]["revision"]), (&"Ada".into(), &1.into()));
+    let id = ada[0]["id"].as_str().unwrap();
+    assert_eq!(json(&["get", "ada"]).await, ada);
+    assert_eq!(json(&["get", id]).await, ada);
+    json(&["create", "bob"]).await;
+    let changed = json(&["update", "ada", "--email", "", "--roles", "admin,poet", "--if-revision", "1"]).await;
+    assert_eq!((&changed[0]["email"], changed[0]["roles"][1].as_str()), (&"".into(), Some("poet")));
+    let names: Vec<_> = json(&["list"]).await.iter().map(|user| user["username"].clone()).collect();
+    assert_eq!(names, ["Ada", "bob"]);
+    let table = run(&["list"]).await;
+    assert!(text(&table.stdout).contains("username") && text(&table.stdout).contains("admin poet"));
+    assert!(run(&["delete", "ada"]).await.status.success());
+    assert_eq!(json(&["list", "--after", id]).await.len(), 1);
+
+    let gone = run(&["get", "ada"]).await;
+    assert!(!gone.status.success());
+    assert_eq!(text(&gone.stderr), "rialto: there is no user ada\n");
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 5] = [
+        (&["users", "--server", "http://127.0.0.1:1", "list"], "no hub answers"),
+        (&["serve", "--listen", "0.0.0.0:0"], "--insecure"),
+        (&["serve", "--config", "nowhere.toml"], "nowhere.toml does not exist"),
+        (&["serve", "--set", "max_rooms=many"], "max_rooms"),
+        (&["serve", "--set", "max_queued_messages=0"], "max_queued_messages must be at least 1"),
+    ];
+    for (args, expected) in cases {
+        let output = rialto(args, folder.path()).await;
+        assert!(!output.status.success(), "{args:?}");
+        assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rialto.toml"), "max_rooms = 1\nmax_streams = 1\nmax_connections = 1\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
+    command.args(["config", "--set", "max_rooms=3"]).current_dir(folder.path());
+    command.env("RIALTO_MAX_ROOMS", "2").env("RIALTO_MAX_STREAMS", "2");
+    let output = soon(command.output()).await.unwrap();
+    let printed = text(&output.stdout);
+    for line in [
+        "max_rooms = 3  # flag",
+        "max_streams = 2  # environment",
+        "max_connections = 1  # file",
+        "max_text_bytes = 4096  # default",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
+    }
+    // What is printed is a configuration file.
+    std::fs::write(folder.path().join("printed.toml"), printed).unwrap();
+    let again = rialto(&["config", "--config", "printed.toml"], folder.path()).await;
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert!(text(&again.stdout).contains("max_rooms = 3  # file"));
+}
+
+#[tokio::test]
+async fn completions_are_there_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = rialto(&["completions", shell], Path::new("/")).await;
+        assert!(output.status.success() && text(&output.stdout).contains("rialto"), "{shell}");
+    }
+}

@@ -39,6 +39,8 @@ pub struct Settings {
     pub feed_groups: usize,
     /// Bytes of a page of records.
     pub page_bytes: usize,
+    /// Bytes that the data file may grow to; 0: as the disk allows.
+    pub file_bytes: u64,
     /// Rooms that may exist.
     pub rooms: usize,
     /// Reading connections.
@@ -99,6 +101,7 @@ pub fn open(settings: &Settings) -> Result<(Arc<Embedded>, Feeds), OpenError> {
 
     let mut connection = Connection::open(&file).map_err(database)?;
     schema::prepare(&mut connection, &file)?;
+    schema::limit(&connection, settings.file_bytes).map_err(database)?;
     let epoch = schema::epoch(&connection).map_err(database)?;
     let readers = Readers::open(&file, settings.readers).map_err(database)?;
 
@@ -178,6 +181,7 @@ mod tests {
             queue_bytes: 1 << 20,
             feed_groups: 1024,
             page_bytes: 4096,
+            file_bytes: 0,
             rooms: 8,
             readers: NonZeroUsize::MIN,
         }

@@ -95,6 +95,7 @@ async fn run(steps: Vec<Step>) {
         queue_bytes: 1 << 20,
         feed_groups: 2,
         page_bytes: 4096,
+        file_bytes: 0,
         rooms: ROOMS.len(),
         readers: one,
     })

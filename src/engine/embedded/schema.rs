@@ -81,6 +81,14 @@ fn write_back(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Beyond so many bytes of file (0: no limit of ours) a write fails as on a full disk.
+pub(super) fn limit(connection: &Connection, file_bytes: u64) -> rusqlite::Result<()> {
+    let page_bytes: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // SQLite's own limit, and its default, is 2^32 - 2 pages; 0 would only ask.
+    let pages = if file_bytes == 0 { u64::from(u32::MAX) - 1 } else { (file_bytes / page_bytes.max(1)).max(1) };
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+}
+
 /// The name of this log. A log without one is given one.
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {
     let fresh = Uuid::new_v4().simple().to_string();
