@@ -13,6 +13,7 @@
 mod support;
 
 mod bad_input;
+mod docs;
 mod durable;
 mod half_close;
 mod house;
