@@ -141,13 +141,20 @@ pub async fn start(
     Ok((Users(Arc::new(Shared { engine, model, applied, hasher, settings })), follower))
 }
 
+/// An id in its one form, with hyphens (RFC 9562, section 4); braces, a URN or bare digits are no id.
+#[must_use]
+pub fn parse_id(id: &str) -> Option<Uuid> {
+    const LEN: usize = uuid::fmt::Hyphenated::LENGTH;
+    if id.len() == LEN { id.parse().ok() } else { None }
+}
+
 /// Users read at once at start.
 const LOAD_PAGE: usize = 10_000;
 
 impl Users {
     /// The user of an id. A malformed id is nobody's.
     pub fn get(&self, id: &str) -> Result<Arc<User>, Error> {
-        let found = id.parse().ok().and_then(|id: Uuid| self.0.model.get(id));
+        let found = parse_id(id).and_then(|id| self.0.model.get(id));
         found.ok_or_else(|| Error::NotFound(id.to_owned()))
     }
 

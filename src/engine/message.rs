@@ -100,15 +100,18 @@ impl RoomName {
     }
 
     /// Where everyone is who names no room.
-    #[must_use]
-    pub fn lobby() -> Self {
-        Self("lobby".into())
-    }
+    pub const LOBBY: &str = "lobby";
 
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Default for RoomName {
+    fn default() -> Self {
+        Self(Self::LOBBY.into())
     }
 }
 

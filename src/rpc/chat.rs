@@ -112,7 +112,7 @@ fn rooms(headers: &HeaderMap, limit: usize) -> Result<Vec<RoomName>, Failure> {
     let mut rooms = Vec::new();
     let mut values = headers.get_all(ROOMS).iter().peekable();
     if values.peek().is_none() {
-        rooms.push(RoomName::lobby());
+        rooms.push(RoomName::default());
     }
     for value in values {
         let list = value.to_str().map_err(|_| invalid("is not ASCII"))?;

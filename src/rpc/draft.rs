@@ -34,11 +34,14 @@ impl Rules {
         message: Result<ChatMessage, DecodeError>,
         subscription: &Subscription,
     ) -> Result<Draft, Bad> {
-        let message = message.map_err(|error| Bad {
+        let mut message = message.map_err(|error| Bad {
             failure: Failure::undecodable(&error),
             room: String::new(),
             id: String::new(),
         })?;
+        if message.room.is_empty() {
+            message.room = RoomName::LOBBY.to_owned();
+        }
         let room = self.check_fields(&message).and_then(|()| room(&message.room, subscription));
         match room {
             Ok(room) => Ok(draft(message, room)),
@@ -91,10 +94,8 @@ fn event_of_client(event: &Event) -> Failure {
     }
 }
 
-/// An empty name is the lobby's; any other is taken as it is.
+/// The room of a name, which is taken as it is.
 fn room(name: &str, subscription: &Subscription) -> Result<RoomName, Failure> {
-    let lobby = RoomName::lobby();
-    let name = if name.is_empty() { lobby.as_str() } else { name };
     if let Some(room) = subscription.room(name) {
         return Ok(room.clone());
     }

@@ -25,6 +25,8 @@ pub(crate) struct Failure {
     detail: String,
     /// The field that is wrong.
     field: Option<String>,
+    /// Which element of the call, from 0.
+    index: Option<usize>,
     /// Kind and name of what is missing or taken.
     resource: Option<(&'static str, String)>,
     retry_after: Option<Duration>,
@@ -32,7 +34,8 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: Code, reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, reason, detail: detail.into(), field: None, resource: None, retry_after: None }
+        let detail = clipped(detail.into());
+        Self { code, reason, detail, field: None, index: None, resource: None, retry_after: None }
     }
 
     /// A field has a value that it cannot have.
@@ -41,7 +44,7 @@ impl Failure {
     }
 
     fn resource(self, kind: &'static str, name: impl Into<String>) -> Self {
-        Self { resource: Some((kind, name.into())), ..self }
+        Self { resource: Some((kind, clipped(name.into()))), ..self }
     }
 
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
@@ -91,10 +94,22 @@ impl Failure {
     }
 }
 
+/// What a client sent is told back to it only so far: the trailers that carry it must stay far below the header limit of any client, which
+/// would otherwise drop its whole connection.
+fn clipped(mut text: String) -> String {
+    const BYTES: usize = 400;
+    if text.len() > BYTES {
+        text.truncate(text.floor_char_boundary(BYTES));
+        text.push('…');
+    }
+    text
+}
+
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(failure.reason, DOMAIN, HashMap::new());
+        let metadata = failure.index.map(|index| ("index".to_owned(), index.to_string()));
+        details.set_error_info(failure.reason, DOMAIN, HashMap::from_iter(metadata));
         if let Some(field) = failure.field {
             details.add_bad_request_violation(field, failure.detail.clone());
         }
@@ -176,7 +191,7 @@ impl From<users::Error> for Failure {
             users::Error::Element { index, cause } => {
                 let inner = Self::from(*cause);
                 let field = inner.field.map(|field| format!("users[{index}].{field}"));
-                Self { detail, field, ..inner }
+                Self { detail: clipped(detail), field, index: Some(index), ..inner }
             }
         }
     }

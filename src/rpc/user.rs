@@ -15,7 +15,7 @@ use crate::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
     },
-    users::{Change, Invalid, NewUser, Users},
+    users::{Change, Invalid, NewUser, Users, parse_id},
 };
 
 /// More in one page counts as this.
@@ -137,8 +137,8 @@ fn token(page_token: &str) -> Result<Option<Uuid>, Failure> {
     if page_token.is_empty() {
         return Ok(None);
     }
-    let id = page_token.parse();
-    id.map(Some).map_err(|_| Invalid::new("page_token", "must be the id of the last user of the page before").into())
+    let missing = || Invalid::new("page_token", "must be the id of the last user of the page before");
+    Ok(Some(parse_id(page_token).ok_or_else(missing)?))
 }
 
 fn size(page_size: i32) -> Result<usize, Failure> {

@@ -34,15 +34,15 @@ impl Bulk {
 
     /// Adds a user. The first bad one fails the whole, by its index.
     pub fn push(&mut self, new: NewUser) -> Result<(), Error> {
-        let index = self.elements.len();
+        let (index, limit) = (self.elements.len(), self.users.0.settings.bulk);
+        if index >= limit {
+            return Err(Invalid::new("users", format!("must be at most {limit} in one call")).into());
+        }
         self.check(new).map_err(|cause| Error::Element { index, cause: Box::new(cause) })
     }
 
     fn check(&mut self, new: NewUser) -> Result<(), Error> {
         let settings = &self.users.0.settings;
-        if self.elements.len() >= settings.bulk {
-            return Err(Invalid::new("users", format!("must be at most {} in one call", settings.bulk)).into());
-        }
         let (fields, password) = fields::check(new)?;
         if !password.is_empty() {
             self.passwords += 1;
@@ -51,12 +51,13 @@ impl Bulk {
                 return Err(Invalid::new("password", reason).into());
             }
         }
-        // What is taken in the store the engine finds; this finds it without a write, and within the call.
-        let key = &fields.username.key;
-        if self.users.0.model.get_by_username(key).is_some() || !self.usernames.insert(key.clone()) {
+        // The engine finds again whatever is taken until then; here it is found in the order of the elements, and before any hashing.
+        let model = &self.users.0.model;
+        let (username, email) = (&fields.username.key, &fields.email.key);
+        if model.get_by_username(username).is_some() || !self.usernames.insert(username.clone()) {
             return Err(Error::UsernameTaken(fields.username.given));
         }
-        if !fields.email.key.is_empty() && !self.emails.insert(fields.email.key.clone()) {
+        if !email.is_empty() && (model.has_email(email) || !self.emails.insert(email.clone())) {
             return Err(Error::EmailTaken(fields.email.given));
         }
         self.elements.push(Element { fields, password });

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use dashmap::DashMap;
@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::engine::{User, UserChange};
 
-/// Every user by id and by canonical username. One task writes, anybody reads.
+/// Every user by id, canonical username and email. One task writes, anybody reads.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     users: DashMap<Uuid, Arc<User>>,
     ids_by_username: DashMap<String, Uuid>,
+    ids_by_email: DashMap<String, Uuid>,
     /// For paging: a page costs the same whatever the number of users.
     ids: RwLock<BTreeSet<Uuid>>,
 }
@@ -47,24 +48,41 @@ impl Model {
         }
     }
 
+    /// Somebody has the address, which is not empty.
+    pub(super) fn has_email(&self, key: &str) -> bool {
+        self.ids_by_email.contains_key(key)
+    }
+
     pub(super) fn put(&self, user: Arc<User>) {
-        let (id, key) = (user.id, user.username_key.clone());
-        self.ids_by_username.insert(key.clone(), id);
-        match self.users.insert(id, user) {
-            None => _ = self.ids.write().unwrap_or_else(PoisonError::into_inner).insert(id),
-            Some(before) if before.username_key != key => self.forget_username(&before),
-            Some(_) => {}
+        let id = user.id;
+        self.ids_by_username.insert(user.username_key.clone(), id);
+        if !user.email_key.is_empty() {
+            self.ids_by_email.insert(user.email_key.clone(), id);
+        }
+        match self.users.insert(id, Arc::clone(&user)) {
+            None => _ = self.index().insert(id),
+            Some(before) => self.forget_keys(&before, Some(&user)),
         }
     }
 
     fn remove(&self, id: Uuid) {
-        self.ids.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.index().remove(&id);
         if let Some((_, user)) = self.users.remove(&id) {
-            self.forget_username(&user);
+            self.forget_keys(&user, None);
         }
     }
 
-    fn forget_username(&self, user: &User) {
-        self.ids_by_username.remove_if(&user.username_key, |_, id| *id == user.id);
+    /// Frees what a user had and has no longer.
+    fn forget_keys(&self, before: &User, now: Option<&User>) {
+        if now.is_none_or(|now| now.username_key != before.username_key) {
+            self.ids_by_username.remove_if(&before.username_key, |_, id| *id == before.id);
+        }
+        if now.is_none_or(|now| now.email_key != before.email_key) {
+            self.ids_by_email.remove_if(&before.email_key, |_, id| *id == before.id);
+        }
+    }
+
+    fn index(&self) -> RwLockWriteGuard<'_, BTreeSet<Uuid>> {
+        self.ids.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

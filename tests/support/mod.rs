@@ -1,6 +1,8 @@
 //! What the tests share: a server, clients of it, and ways to wait that are no sleeps.
 
 pub mod process;
+pub mod raw;
+pub mod wire;
 
 use std::{future::Future, path::Path, time::Duration};
 
@@ -124,6 +126,11 @@ impl Chat {
         }
         let receiver = soon(client.chat(request)).await?.into_inner();
         Ok(Self { sender: Some(sender), receiver })
+    }
+
+    /// A stream that somebody else sends on, or nobody.
+    pub fn listening(receiver: Streaming<ChatMessage>) -> Self {
+        Self { sender: None, receiver }
     }
 
     pub async fn send(&self, message: ChatMessage) {

@@ -637,7 +637,7 @@ func (x *CreateUsersResponse) GetCount() int32 {
 	return 0
 }
 
-// A message of a room when text is set, otherwise the event that is set.
+// An event when one is set, otherwise a message of a room.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who says it: at most 128 bytes. An authenticated caller's own id replaces it. Empty: anonymous, which excludes an id.

@@ -1,0 +1,234 @@
+//! Streams whose client does not read: they harm nobody, hold their own sender back, and can be ended like any other.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::Reason;
+use rialto::proto::user::ChatMessage;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{RESETS, nothing_left_but};
+use crate::support::{
+    Chat, Hub,
+    raw::{Call, Raw, Sending, framed},
+    rejected, said, seqs, soon,
+};
+
+/// As long as a text may be.
+fn long(n: usize) -> String {
+    format!("{n:08}").repeat(512)
+}
+
+/// More than the windows and buffers of a stream hold.
+const FULL: usize = 64;
+
+/// Says so much that a stream which does not read has its window shut, and waits until it was delivered.
+pub async fn fill(talker: &mut Chat) {
+    for n in 0..FULL {
+        talker.say("den", "bob", &long(n)).await;
+        talker.next().await;
+    }
+}
+
+/// A stream that has not read anything of what fills its window.
+async fn unread(hub: &Hub, raw: &mut Raw) -> Call {
+    let call = raw.chat("den").await;
+    fill(&mut hub.chat("den").await).await;
+    hub.counts_become(|counts| counts.chats == 1).await;
+    call
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_read_harms_nobody_and_is_told_where_it_lagged() {
+    const N: usize = 200;
+    let hub = Hub::start_with(|config| config.max_ring_batches = 4).await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut slow = raw.chat("den").await;
+    let mut neighbour = raw.chat("den").await;
+    let mut listener = hub.chat("den").await;
+    let mut talker = hub.chat("den").await;
+    for n in 0..N {
+        talker.say("den", "bob", &long(n)).await;
+        let message = talker.next().await;
+        assert_eq!(listener.next().await, message, "another connection hears everything");
+        assert_eq!(neighbour.response.next().await, message, "and so does another stream of the same");
+    }
+    hub.counts_become(|counts| counts.chats == 4).await;
+
+    let (messages, end) = slow.response.rest().await;
+    let end = end.unwrap();
+    assert_eq!(end.code(), Code::ResourceExhausted, "{end:?}");
+    assert_eq!(end.get_details_error_info().unwrap().reason, "LAGGED");
+    assert!(!messages.is_empty() && messages.len() < N);
+    let last = messages.len() as u64;
+    assert_eq!(seqs(&messages), (1..=last).collect::<Vec<_>>(), "no gap before the end");
+    assert!(end.message().contains(&format!("seq {last} ")), "the end says where: {end:?}");
+    hub.counts_become(|counts| counts.chats == 3 && counts.members == 3 && counts.streams == 3).await;
+}
+
+#[tokio::test]
+async fn an_unread_stream_that_is_reset_leaves_nothing_behind() {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    for reason in RESETS {
+        let mut call = unread(&hub, &mut raw).await;
+        call.request.reset(reason);
+        nothing_left_but(&hub, 1).await;
+    }
+    drop(unread(&hub, &mut raw).await);
+    nothing_left_but(&hub, 1).await;
+}
+
+#[tokio::test]
+async fn an_unread_stream_that_is_reset_after_its_half_close_leaves_nothing_behind() {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    for reason in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {
+        let mut call = unread(&hub, &mut raw).await;
+        call.request.say(&said("den", "ada", "last")).await;
+        call.request.half_close();
+        raw.flushed().await;
+        call.request.reset(reason);
+        nothing_left_but(&hub, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unread_stream_whose_connection_goes_leaves_nothing_behind() {
+    let hub = Hub::start().await;
+    for mut raw in [Raw::connect(hub.address()).await, Raw::connect_abrupt(hub.address()).await] {
+        let _call = unread(&hub, &mut raw).await;
+        raw.hang_up().await;
+    }
+    nothing_left_but(&hub, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_reset_stream_had_sent_takes_no_place_in_the_window_of_its_connection() {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    // A stream's window full of more messages than may be in flight; all together more than the connection's window.
+    let bytes = frames(2_000, |_| said("den", "ada", "hello"));
+    assert!((32 << 10..64 << 10).contains(&bytes.len()));
+    for n in 0..400 {
+        let mut call = raw.chat("den").await;
+        call.request.write(bytes.clone()).await;
+        raw.flushed().await;
+        call.request.reset(RESETS[n % RESETS.len()]);
+    }
+    nothing_left_but(&hub, 1).await;
+    let mut call = raw.chat("den").await;
+    call.request.say(&said("den", "ada", "still here")).await;
+    assert_eq!(call.response.next().await.text, "still here");
+}
+
+#[tokio::test]
+async fn an_unread_stream_that_half_closes_gets_everything_when_it_reads() {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = unread(&hub, &mut raw).await;
+    call.request.say(&said("den", "ada", "last")).await;
+    call.request.half_close();
+    raw.flushed().await;
+    let (messages, end) = call.response.rest().await;
+    assert_eq!(end.unwrap().code(), Code::Ok);
+    assert_eq!(messages.len(), FULL + 1);
+    assert_eq!(messages.last().unwrap().text, "last");
+    nothing_left_but(&hub, 1).await;
+}
+
+/// Sends until nothing has moved for a while; gives back how many bytes the server let through.
+async fn push(request: &mut Sending, bytes: &mut Bytes) -> usize {
+    /// The server answers within a millisecond. A window that opens later makes the test weaker, and never fail.
+    const STUCK: Duration = Duration::from_secs(2);
+    let before = bytes.len();
+    while !bytes.is_empty() {
+        let Ok(room) = tokio::time::timeout(STUCK, request.window(bytes.len())).await else { break };
+        request.write(bytes.split_to(room.min(bytes.len()))).await;
+    }
+    before - bytes.len()
+}
+
+/// So many messages, framed one behind the other.
+fn frames(n: usize, message: impl Fn(usize) -> ChatMessage) -> Bytes {
+    let mut bytes = BytesMut::new();
+    for n in 0..n {
+        bytes.extend_from_slice(&framed(&message(n)));
+    }
+    bytes.freeze()
+}
+
+/// Far more than the windows, the buffers and the messages in flight of one stream are together, and far less than 64 MiB.
+const HELD: usize = 2 << 20;
+
+/// A server in which nobody lags: what is not lost here, flow control has held back.
+async fn hub() -> Hub {
+    Hub::start_with(|config| config.max_ring_batches = 1 << 15).await
+}
+
+#[tokio::test]
+async fn a_sender_that_does_not_read_is_held_back_and_loses_nothing() {
+    let hub = hub().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let Call { mut request, mut response } = raw.chat("den").await;
+    let one = framed(&said("den", "ada", &long(0))).len();
+    let mut bytes = frames((64 << 20) / one, |n| said("den", "ada", &long(n)));
+    assert!(bytes.len() > 60 << 20);
+    let sent = push(&mut request, &mut bytes).await;
+    assert!((one..HELD).contains(&sent), "the server took {sent} bytes");
+
+    // The rest of the message that was begun, then the end.
+    let whole = sent.div_ceil(one);
+    let rest = bytes.split_to(whole * one - sent);
+    let finish = async {
+        request.write(rest).await;
+        request.half_close();
+    };
+    let (messages, end) = tokio::join!(finish, response.rest()).1;
+    assert_eq!(end.unwrap().code(), Code::Ok);
+    assert_eq!(messages.len(), whole);
+    assert!(messages.iter().enumerate().all(|(n, message)| message.text == long(n)), "all of it, in order");
+    nothing_left_but(&hub, 1).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_come_back_to_a_sender_that_begins_to_read_late() {
+    const N: usize = 10_000;
+    let hub = hub().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let Call { mut request, mut response } = raw.chat("den").await;
+    let text = |n| format!("{n:0100}");
+    let mut bytes = frames(N, |n| said("den", "ada", &text(n)));
+    push(&mut request, &mut bytes).await;
+    assert!(!bytes.is_empty(), "the server took everything without being read");
+    let finish = async {
+        request.write(bytes).await;
+        request.half_close();
+    };
+    let (messages, end) = tokio::join!(finish, response.rest()).1;
+    assert_eq!(end.unwrap().code(), Code::Ok);
+    assert_eq!(messages.len(), N);
+    assert!(messages.iter().enumerate().all(|(n, message)| message.text == text(n)), "all of it, in order");
+}
+
+#[tokio::test]
+async fn a_sender_of_bad_messages_that_does_not_read_is_held_back_too() {
+    let hub = hub().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let Call { mut request, mut response } = raw.chat("den").await;
+    let one = framed(&said("den", "ada", "")).len();
+    let mut bytes = frames(HELD / one, |_| said("den", "ada", ""));
+    let sent = push(&mut request, &mut bytes).await;
+    assert!((one..HELD / 4).contains(&sent), "the server took {sent} bytes");
+
+    let whole = sent.div_ceil(one);
+    let rest = bytes.split_to(whole * one - sent);
+    let finish = async {
+        request.write(rest).await;
+        request.half_close();
+    };
+    let (answers, end) = soon(async { tokio::join!(finish, response.rest()).1 }).await;
+    assert_eq!(end.unwrap().code(), Code::Ok);
+    assert!(answers.iter().map(|answer| rejected(answer).nth).eq(1..=whole as u64), "each of them answered");
+}

@@ -1,0 +1,251 @@
+//! A client below gRPC: it frames, resets, withholds and breaks off by hand, which no gRPC library does for it.
+
+use std::{future::poll_fn, net::SocketAddr, pin::pin};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::{
+    Ping, PingPong, Reason, RecvStream, SendStream,
+    client::{Builder, Connection, ResponseFuture, SendRequest},
+};
+use http::{HeaderMap, Method, Request};
+use prost::Message;
+use rialto::proto::user::ChatMessage;
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tonic::Status;
+
+use super::soon;
+
+pub const CHAT: &str = "/user.UserService/Chat";
+pub const CREATE_USERS: &str = "/user.UserService/CreateUsers";
+
+/// One HTTP/2 connection.
+pub struct Raw {
+    requests: SendRequest<Bytes>,
+    pings: PingPong,
+    address: SocketAddr,
+    awake: watch::Sender<bool>,
+    driver: JoinSet<()>,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self::over(soon(TcpStream::connect(address)).await.unwrap(), address).await
+    }
+
+    /// When it ends, TCP ends with a RST and not a FIN.
+    pub async fn connect_abrupt(address: SocketAddr) -> Self {
+        let stream = soon(TcpStream::connect(address)).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        Self::over(stream, address).await
+    }
+
+    async fn over(stream: TcpStream, address: SocketAddr) -> Self {
+        // A stream that is not read must not hold the others of its connection.
+        let handshake = Builder::new().initial_connection_window_size(8 << 20).handshake(stream);
+        let (requests, mut connection) = soon(handshake).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
+        let (awake, wakes) = watch::channel(true);
+        let mut driver = JoinSet::new();
+        driver.spawn(drive(connection, wakes));
+        Self { requests, pings, address, awake, driver }
+    }
+
+    /// Begins a call; the server has its headers soon.
+    pub async fn call(&mut self, path: &str, rooms: Option<&str>) -> Call {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}{path}", self.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(rooms) = rooms {
+            request = request.header("rialto-rooms", rooms);
+        }
+        let mut requests = soon(self.requests.clone().ready()).await.unwrap();
+        let (headers, body) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+        Call {
+            request: Sending(body),
+            response: Receiving { state: Response::Waiting(headers), read: BytesMut::new() },
+        }
+    }
+
+    /// A Chat stream that is in these rooms when this returns.
+    pub async fn chat(&mut self, rooms: &str) -> Call {
+        let mut call = self.call(CHAT, Some(rooms)).await;
+        call.response.opened().await;
+        call
+    }
+
+    /// The server has read everything that was sent so far and that its windows let through.
+    pub async fn flushed(&mut self) {
+        // The first may overtake what is queued; the second is written behind it.
+        for _ in 0..2 {
+            soon(self.pings.ping(Ping::opaque())).await.unwrap();
+        }
+    }
+
+    /// Neither reads nor writes any more, but keeps TCP open.
+    pub fn freeze(&self) {
+        self.awake.send_replace(false);
+    }
+
+    /// Closes TCP without a word of HTTP/2.
+    pub async fn hang_up(mut self) {
+        soon(self.driver.shutdown()).await;
+    }
+
+    /// Waits until the server has closed the connection.
+    pub async fn closed(&mut self) {
+        soon(self.driver.join_next()).await;
+    }
+}
+
+async fn drive(connection: Connection<TcpStream>, mut awake: watch::Receiver<bool>) {
+    let mut connection = pin!(connection);
+    loop {
+        tokio::select! {
+            biased;
+            _ = awake.wait_for(|awake| !awake) => {}
+            _ = connection.as_mut() => return,
+        }
+        if awake.wait_for(|awake| *awake).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One call, in its two halves. Both dropped, it is reset with CANCEL.
+pub struct Call {
+    pub request: Sending,
+    pub response: Receiving,
+}
+
+pub struct Sending(SendStream<Bytes>);
+
+impl Sending {
+    /// Sends a whole message when the server's windows let it through.
+    pub async fn say(&mut self, message: &impl Message) {
+        self.write(framed(message)).await;
+    }
+
+    /// Sends bytes as they are.
+    pub async fn write(&mut self, mut bytes: Bytes) {
+        while bytes.has_remaining() {
+            let room = soon(self.window(bytes.len())).await;
+            self.0.send_data(bytes.split_to(room.min(bytes.len())), false).unwrap();
+        }
+    }
+
+    /// Waits for a place in the server's windows.
+    pub async fn window(&mut self, wanted: usize) -> usize {
+        self.0.reserve_capacity(wanted);
+        while self.0.capacity() == 0 {
+            poll_fn(|cx| self.0.poll_capacity(cx)).await.expect("the stream is open").unwrap();
+        }
+        self.0.capacity()
+    }
+
+    /// END_STREAM.
+    pub fn half_close(&mut self) {
+        self.0.send_data(Bytes::new(), true).unwrap();
+    }
+
+    /// END_STREAM on trailers.
+    pub fn half_close_with_trailers(&mut self) {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-checksum", "none".parse().unwrap());
+        self.0.send_trailers(trailers).unwrap();
+    }
+
+    /// RST_STREAM.
+    pub fn reset(&mut self, reason: Reason) {
+        self.0.send_reset(reason);
+    }
+}
+
+pub struct Receiving {
+    state: Response,
+    read: BytesMut,
+}
+
+enum Response {
+    Waiting(ResponseFuture),
+    Open(HeaderMap, RecvStream),
+}
+
+impl Receiving {
+    /// Waits for the headers.
+    pub async fn opened(&mut self) {
+        self.body().await.unwrap();
+    }
+
+    async fn body(&mut self) -> Result<(&HeaderMap, &mut RecvStream), h2::Error> {
+        if let Response::Waiting(headers) = &mut self.state {
+            let (head, body) = soon(headers).await?.into_parts();
+            self.state = Response::Open(head.headers, body);
+        }
+        match &mut self.state {
+            Response::Open(headers, body) => Ok((headers, body)),
+            Response::Waiting(_) => panic!("the headers are there"),
+        }
+    }
+
+    /// The next message, `None` where the messages end, or the reset. Only this opens the window again.
+    pub async fn read<M: Message + Default>(&mut self) -> Result<Option<M>, h2::Error> {
+        loop {
+            if let Some(message) = unframed(&mut self.read) {
+                return Ok(Some(message));
+            }
+            let (_, body) = self.body().await?;
+            let Some(chunk) = soon(body.data()).await.transpose()? else { return Ok(None) };
+            body.flow_control().release_capacity(chunk.len())?;
+            self.read.extend_from_slice(&chunk);
+        }
+    }
+
+    pub async fn next(&mut self) -> ChatMessage {
+        self.read().await.unwrap().expect("the stream ended too early")
+    }
+
+    /// Everything up to the end of the stream, and the status of the end or the reset.
+    pub async fn rest(&mut self) -> (Vec<ChatMessage>, Result<Status, h2::Error>) {
+        let mut messages = Vec::new();
+        loop {
+            match self.read().await {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => return (messages, self.status().await),
+                Err(reset) => return (messages, Err(reset)),
+            }
+        }
+    }
+
+    /// The same without the messages, whatever they are.
+    pub async fn end(&mut self) -> Result<Status, h2::Error> {
+        while self.read::<()>().await?.is_some() {}
+        self.status().await
+    }
+
+    async fn status(&mut self) -> Result<Status, h2::Error> {
+        let (headers, body) = self.body().await?;
+        if let Some(status) = Status::from_header_map(headers) {
+            return Ok(status);
+        }
+        let trailers = soon(body.trailers()).await?.expect("an end without trailers");
+        Ok(Status::from_header_map(&trailers).expect("an end without a status"))
+    }
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &impl Message) -> Bytes {
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.encoded_len()).unwrap().to_be_bytes());
+    message.encode(&mut frame).unwrap();
+    frame.into()
+}
+
+fn unframed<M: Message + Default>(bytes: &mut BytesMut) -> Option<M> {
+    let len = u32::from_be_bytes(bytes.get(1..5)?.try_into().unwrap()) as usize;
+    bytes.get(..5 + len)?;
+    let frame = bytes.split_to(5 + len);
+    assert_eq!(frame[0], 0, "not compressed");
+    Some(M::decode(&frame[5..]).unwrap())
+}
