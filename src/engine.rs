@@ -66,6 +66,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Applies all writes, in order, or none; returns the version under which they come out of the users' feed.
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError>;
 
+    /// Takes no further drafts: what was accepted is committed and emitted, then the rooms' feed ends. Users go on.
+    async fn seal(&self);
+
     /// Ends the engine: what was accepted is committed, then the files are closed. Later calls fail with [`Error::Stopped`].
     async fn close(&self);
 }
@@ -179,6 +182,9 @@ pub enum Error {
     /// There is no space on the device. Writes come back when there is.
     #[error("the disk is full")]
     DiskFull,
+    /// The engine was sealed: the server is shutting down.
+    #[error("the log takes no more messages: the server is shutting down")]
+    Sealed,
     /// Durability can no longer be promised; a restart is needed.
     #[error("the log has stopped and takes no writes until a restart")]
     Stopped,

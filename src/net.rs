@@ -3,7 +3,7 @@
 //! It is ours and not tonic's, whose transport removes hyper's limits on concurrent streams and local resets, waits for ever at shutdown on
 //! a peer that sends nothing, and spins when descriptors run out.
 
-mod first_bytes;
+mod socket;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use first_bytes::FirstBytes;
+use socket::Socket;
 
 /// Limits and deadlines of connections.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs a connection to its end, which a drain brings near.
 async fn drive<S, B>(
-    connection: auto::Connection<'static, TokioIo<FirstBytes<TcpStream>>, TowerToHyperService<S>, StreamExecutor>,
+    connection: auto::Connection<'static, TokioIo<Socket<TcpStream>>, TowerToHyperService<S>, StreamExecutor>,
     drain: CancellationToken,
 ) -> Result<(), Fault>
 where
@@ -153,9 +153,9 @@ fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
     http
 }
 
-fn prepare(stream: TcpStream, first_bytes: Duration) -> io::Result<FirstBytes<TcpStream>> {
+fn prepare(stream: TcpStream, first_bytes: Duration) -> io::Result<Socket<TcpStream>> {
     stream.set_nodelay(true)?;
-    Ok(FirstBytes::new(stream, first_bytes))
+    Ok(Socket::new(stream, first_bytes))
 }
 
 /// Without descriptors, accepting again at once would only fail again.

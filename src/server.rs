@@ -169,10 +169,14 @@ impl Server {
         self.tasks.streams.close();
         self.tasks.drain.cancel();
 
-        let abort = self.tasks.abort.clone();
-        if tokio::time::timeout(self.drain_within.mul_f32(0.75), self.ended()).await.is_err() {
+        let drained = async {
+            // What was accepted goes its way: to the log, through the hub, which ends behind it, and out of the streams, which end then.
+            self.engine.seal().await;
+            self.ended().await;
+        };
+        if tokio::time::timeout(self.drain_within.mul_f32(0.75), drained).await.is_err() {
             tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: dropping what is left");
-            abort.cancel();
+            self.tasks.abort.cancel();
             self.ended().await;
         }
         self.engine.close().await;

@@ -53,8 +53,12 @@ fn the_example_config_names_every_setting_with_its_default() {
 #[test]
 fn the_readme_opens_with_the_two_commands() {
     let readme = read("README.md");
-    let commands: Vec<_> = readme.lines().filter(|line| line.starts_with("cargo ") || line.starts_with("./scripts")).collect();
-    assert!(commands[0].starts_with("cargo run --release") && commands[1].starts_with("./scripts/test"), "{commands:?}");
+    let commands: Vec<_> =
+        readme.lines().filter(|line| line.starts_with("cargo ") || line.starts_with("./scripts")).collect();
+    assert!(
+        commands[0].starts_with("cargo run --release") && commands[1].starts_with("./scripts/test"),
+        "{commands:?}"
+    );
 }
 
 #[test]

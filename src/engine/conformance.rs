@@ -35,6 +35,7 @@ macro_rules! suite {
             pages_are_cut_by_count_and_by_bytes,
             a_room_too_many_is_refused_and_the_others_go_on,
             appends_of_many_tasks_are_all_kept,
+            after_seal_no_more_drafts_are_taken_and_users_go_on,
             after_close_everything_accepted_is_there_and_nothing_more_is_taken,
             users_are_stored_replaced_and_deleted,
             usernames_and_emails_are_unique,
@@ -273,6 +274,20 @@ pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl Place) {
     assert!(fed.is_sorted_by(|a, b| a.seq < b.seq));
 }
 
+pub(crate) async fn after_seal_no_more_drafts_are_taken_and_users_go_on(place: impl Place) {
+    let (engine, mut feeds) = place.open().await;
+    let receipts = [engine.append(draft("a", "1")).await.unwrap(), engine.append(draft("a", "2")).await.unwrap()];
+    engine.seal().await;
+    for receipt in receipts {
+        accepted(receipt.await.map_err(|refused| refused.error));
+    }
+    take(&mut feeds.rooms, 2).await;
+    assert_eq!(feeds.rooms.recv().await, None, "the feed ends behind what was accepted");
+    assert!(matches!(settle(&*engine, draft("a", "late")).await, Err(Error::Sealed)));
+    engine.write_users(vec![UserWrite::Create(user("ada", ""))]).await.unwrap();
+    assert_eq!(read_all(&*engine, "a").await.len(), 2, "reads go on");
+}
+
 pub(crate) async fn after_close_everything_accepted_is_there_and_nothing_more_is_taken(place: impl Place) {
     let (engine, feeds) = place.open().await;
     let mut receipts = Vec::new();
@@ -286,7 +301,7 @@ pub(crate) async fn after_close_everything_accepted_is_there_and_nothing_more_is
     let late = engine.append(draft("a", "late")).await.unwrap_err();
     assert!(matches!(late.error, Error::Stopped));
     assert_eq!(late.draft.unwrap().text, "late");
-    let users = engine.write_users(vec![UserWrite::Create(users::user("late", ""))]).await;
+    let users = engine.write_users(vec![UserWrite::Create(user("late", ""))]).await;
     assert!(matches!(users, Err(WriteError::Engine(Error::Stopped))));
     drop((engine, feeds));
     let (engine, _feeds) = place.open().await;

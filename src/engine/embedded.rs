@@ -151,6 +151,10 @@ impl Engine for Embedded {
         self.queue.write_users(writes).await
     }
 
+    async fn seal(&self) {
+        self.queue.seal().await;
+    }
+
     async fn close(&self) {
         self.queue.close().await;
         if let Some(writer) = self.writer.lock().await.take() {

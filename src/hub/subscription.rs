@@ -24,6 +24,8 @@ use ready::Ready;
 pub struct Subscription {
     hub: Handle,
     slots: Vec<Slot>,
+    /// Rooms whose ring has ended, and was read to its end.
+    ended: usize,
     by_room: HashMap<RoomName, usize>,
     ready: Arc<Ready>,
 }
@@ -50,13 +52,13 @@ pub enum Ended {
         /// The last `seq` delivered there.
         last_seq: u64,
     },
-    /// The hub has ended.
+    /// The hub has ended, and everything that it sent was delivered.
     Closed,
 }
 
 impl Subscription {
     pub(super) fn new(hub: Handle) -> Self {
-        Self { hub, slots: Vec::new(), by_room: HashMap::new(), ready: Arc::default() }
+        Self { hub, slots: Vec::new(), ended: 0, by_room: HashMap::new(), ready: Arc::default() }
     }
 
     /// Enters a room that the subscription is not in, and says where: everything above that head is delivered.
@@ -82,6 +84,12 @@ impl Subscription {
         self.by_room.insert(room, index);
         self.ready.add(index);
         Ok(position)
+    }
+
+    /// It is in no room.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 
     /// The name of a room that the subscription is in.
@@ -122,9 +130,10 @@ impl Subscription {
                     let room = slot.membership.room.clone();
                     return Poll::Ready(Err(Ended::Lagged { room, last_seq: slot.cursor }));
                 }
-                Poll::Ready(None) => return Poll::Ready(Err(Ended::Closed)),
+                Poll::Ready(None) => self.ended += 1,
             }
         }
-        Poll::Pending
+        let all_ended = self.ended > 0 && self.ended == self.slots.len();
+        if all_ended { Poll::Ready(Err(Ended::Closed)) } else { Poll::Pending }
     }
 }

@@ -93,6 +93,7 @@ fn decode_whole<M: Message + Default>(frame: &mut DecodeBuf<'_>) -> Result<M, De
 #[derive(Debug)]
 pub(crate) struct HalfClose<B> {
     body: B,
+    framing: Framing,
     /// HTTP/1 has no resets: hyper itself fails a body that is cut short there.
     may_be_reset: bool,
 }
@@ -100,7 +101,7 @@ pub(crate) struct HalfClose<B> {
 impl<B> HalfClose<B> {
     pub(crate) fn wrap(request: Request<B>) -> Request<Self> {
         let may_be_reset = request.version() == Version::HTTP_2;
-        request.map(|body| Self { body, may_be_reset })
+        request.map(|body| Self { body, framing: Framing::default(), may_be_reset })
     }
 }
 
@@ -113,9 +114,15 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.framing.advance(data);
+                }
+                Some(Ok(frame))
+            }
             Some(Err(_)) => Some(Err(Failure::reset().into())),
             None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(Failure::reset().into())),
+            None if self.framing.is_inside() => Some(Err(Failure::truncated().into())),
             None => None,
         })
     }
@@ -126,5 +133,66 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Where a request stands among its length-prefixed messages: tonic takes a request that ends right behind a prefix for complete.
+#[derive(Debug, Default)]
+struct Framing {
+    prefix: [u8; PREFIX],
+    prefix_len: usize,
+    missing: usize,
+}
+
+/// A flag and the length, in network order.
+const PREFIX: usize = 5;
+
+impl Framing {
+    fn advance(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            if self.prefix_len < PREFIX {
+                let taken = data.len().min(PREFIX - self.prefix_len);
+                let (head, rest) = data.split_at(taken);
+                self.prefix.iter_mut().skip(self.prefix_len).zip(head).for_each(|(to, from)| *to = *from);
+                self.prefix_len += taken;
+                data = rest;
+                if self.prefix_len == PREFIX {
+                    let [_, length @ ..] = self.prefix;
+                    self.missing = u32::from_be_bytes(length) as usize;
+                }
+            }
+            if self.prefix_len == PREFIX {
+                let taken = data.len().min(self.missing);
+                data = data.split_at(taken).1;
+                self.missing -= taken;
+                if self.missing == 0 {
+                    self.prefix_len = 0;
+                }
+            }
+        }
+    }
+
+    fn is_inside(&self) -> bool {
+        self.prefix_len > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn framing_knows_where_messages_end_however_they_are_cut() {
+        let two_messages = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 9];
+        let whole = [8, 13];
+        for step in 1..=two_messages.len() {
+            let mut framing = Framing::default();
+            let mut read = 0;
+            for part in two_messages.chunks(step) {
+                framing.advance(part);
+                read += part.len();
+                assert_eq!(framing.is_inside(), !whole.contains(&read), "after {read} bytes in steps of {step}");
+            }
+        }
     }
 }

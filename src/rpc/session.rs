@@ -25,7 +25,7 @@ use super::{draft, status::Failure};
 use crate::{
     batch,
     engine::{Appended, Receipt, Record, Refused, RoomName},
-    hub::{self, Subscription},
+    hub::{self, Ended, Subscription},
     proto::user::{ChatMessage, Duplicate, chat_message::Event},
 };
 
@@ -79,6 +79,9 @@ pub(super) struct Session {
     max_inflight: usize,
     /// Framed answers to this stream alone.
     answers: BytesMut,
+    answered_last: bool,
+    /// The hub has ended, and everything that it sent was delivered.
+    hub_ended: bool,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: OwnedSemaphorePermit,
 }
@@ -118,59 +121,66 @@ impl Session {
             inflight: VecDeque::new(),
             max_inflight: start.inflight,
             answers: BytesMut::new(),
+            answered_last: false,
+            hub_ended: false,
             draining: Box::pin(start.draining.cancelled_owned()),
             _place: start.place,
         }
     }
 
-    /// Takes outcomes and messages until it must wait. Fails with what ends the stream at once.
-    fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        if matches!(self.incoming, Incoming::Open(_)) && self.draining.as_mut().poll(cx).is_ready() {
-            self.incoming = Incoming::Over(Failure::draining().into());
+    /// Takes outcomes and messages until it must wait.
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        // A stream in rooms hears of a drain by the end of these, after everything that was accepted.
+        if self.subscription.is_empty() && self.draining.as_mut().poll(cx).is_ready() {
+            self.take_no_more(Failure::draining().into());
         }
         // So many and no more, that a fast sender still receives.
         for _ in 0..self.max_inflight {
-            self.poll_append(cx)?;
+            self.poll_append(cx);
             // After the append, so that its receipt knows whom to wake.
-            self.poll_outcomes(cx)?;
+            self.poll_outcomes(cx);
             if self.appending.is_some() || self.inflight.len() >= self.max_inflight {
-                return Ok(());
+                return;
             }
-            let Incoming::Open(requests) = &mut self.incoming else { return Ok(()) };
+            let Incoming::Open(requests) = &mut self.incoming else { return };
             match Pin::new(requests.as_mut()).poll_next(cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return,
                 Poll::Ready(Some(Ok(message))) => self.take(message),
-                Poll::Ready(Some(Err(status))) => return Err(renamed(status)),
-                Poll::Ready(None) => self.incoming = Incoming::Over(Status::ok("")),
+                Poll::Ready(Some(Err(status))) => self.take_no_more(renamed(status)),
+                Poll::Ready(None) => self.take_no_more(Status::ok("")),
             }
         }
         cx.waker().wake_by_ref();
-        Ok(())
     }
 
-    fn poll_append(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        let Some(appending) = &mut self.appending else { return Ok(()) };
-        let Poll::Ready(outcome) = appending.place.as_mut().poll(cx) else { return Ok(()) };
+    /// The first reason to end is the one that is told.
+    fn take_no_more(&mut self, status: Status) {
+        if matches!(self.incoming, Incoming::Open(_)) {
+            self.incoming = Incoming::Over(status);
+        }
+    }
+
+    fn poll_append(&mut self, cx: &mut Context<'_>) {
+        let Some(appending) = &mut self.appending else { return };
+        let Poll::Ready(outcome) = appending.place.as_mut().poll(cx) else { return };
         if let Some(Appending { nth, room, .. }) = self.appending.take() {
             match outcome {
                 Ok(receipt) => self.inflight.push_back(Inflight { nth, room, receipt }),
-                Err(refused) => self.refuse(nth, refused)?,
+                Err(refused) => self.refuse(nth, refused),
             }
         }
-        Ok(())
     }
 
-    fn poll_outcomes(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+    fn poll_outcomes(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.inflight.front_mut() {
-            let Poll::Ready(outcome) = Pin::new(&mut first.receipt).poll(cx) else { return Ok(()) };
-            let Some(Inflight { nth, room, .. }) = self.inflight.pop_front() else { return Ok(()) };
+            let Poll::Ready(outcome) = Pin::new(&mut first.receipt).poll(cx) else { return };
+            let Some(Inflight { nth, room, .. }) = self.inflight.pop_front() else { return };
             match outcome {
                 Ok(Appended::Accepted { seq, .. }) => self.subscription.owe(&room, seq),
                 Ok(Appended::Duplicate(first)) => self.answer(&duplicate(*first)),
-                Err(refused) => self.refuse(nth, refused)?,
+                Err(refused) => self.refuse(nth, refused),
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, message: Result<ChatMessage, DecodeError>) {
@@ -188,20 +198,59 @@ impl Session {
 
     /// Tells the sender of a draft that is not in the log. If even that is unknown, the stream ends: the client publishes again with the
     /// same id.
-    fn refuse(&mut self, nth: u64, refused: Refused) -> Result<(), Status> {
+    fn refuse(&mut self, nth: u64, refused: Refused) {
         let failure = Failure::from(refused.error);
-        let Some(draft) = refused.draft else { return Err(failure.into()) };
-        self.answer(&failure.into_rejected(draft.room.as_str().to_owned(), draft.id, nth));
-        Ok(())
+        match refused.draft {
+            Some(draft) => self.answer(&failure.into_rejected(draft.room.as_str().to_owned(), draft.id, nth)),
+            None => self.take_no_more(failure.into()),
+        }
     }
 
     fn answer(&mut self, message: &ChatMessage) {
         batch::frame(message, &mut self.answers);
     }
 
-    /// Nothing more is read, and everything that was read is answered and delivered.
+    /// Everything that was read is answered and, as far as there is a hub, delivered.
     fn owes_nothing(&self) -> bool {
-        self.appending.is_none() && self.inflight.is_empty() && self.subscription.is_settled()
+        let decided = self.appending.is_none() && self.inflight.is_empty();
+        decided && self.answers.is_empty() && (self.hub_ended || self.subscription.is_settled())
+    }
+
+    fn answers(&mut self) -> Option<Frame<Bytes>> {
+        if self.answers.is_empty() {
+            return None;
+        }
+        self.answered_last = true;
+        Some(Frame::data(self.answers.split().freeze()))
+    }
+
+    /// What the rooms say, unless the stream is about to end anyway.
+    fn poll_messages(&mut self, cx: &mut Context<'_>) -> Option<Frame<Bytes>> {
+        let ends_here = matches!(self.incoming, Incoming::Over(_)) && self.owes_nothing();
+        if self.hub_ended || ends_here {
+            return None;
+        }
+        match self.subscription.poll_next(cx) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(batch)) => Some(Frame::data(batch)),
+            Poll::Ready(Err(lagged @ Ended::Lagged { .. })) => Some(self.end(&Failure::from(lagged).into())),
+            Poll::Ready(Err(closed @ Ended::Closed)) => {
+                self.hub_ended = true;
+                self.take_no_more(Failure::from(closed).into());
+                None
+            }
+        }
+    }
+
+    /// The end, if there is a reason and nothing is owed.
+    fn end_if_settled(&mut self) -> Option<Frame<Bytes>> {
+        match &self.incoming {
+            Incoming::Over(status) if self.owes_nothing() => {
+                let status = status.clone();
+                Some(self.end(&status))
+            }
+            _ => None,
+        }
     }
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
@@ -223,27 +272,17 @@ impl Body for Session {
         if matches!(self.incoming, Incoming::Ended) {
             return Poll::Ready(None);
         }
-        let end = self.advance(cx).err();
-        if !self.answers.is_empty() {
-            let answers = self.answers.split().freeze();
-            if let Some(status) = end {
-                self.incoming = Incoming::Over(status);
-            }
-            return Poll::Ready(Some(Ok(Frame::data(answers))));
-        }
-        if let Some(status) = end {
-            return Poll::Ready(Some(Ok(self.end(&status))));
-        }
-        if let Incoming::Over(status) = &self.incoming
-            && self.owes_nothing()
-        {
-            let status = status.clone();
-            return Poll::Ready(Some(Ok(self.end(&status))));
-        }
-        match self.subscription.poll_next(cx) {
-            Poll::Ready(Ok(batch)) => Poll::Ready(Some(Ok(Frame::data(batch)))),
-            Poll::Ready(Err(ended)) => Poll::Ready(Some(Ok(self.end(&Failure::from(ended).into())))),
-            Poll::Pending => Poll::Pending,
+        self.advance(cx);
+        // Answers and messages take turns: a sender of bad messages still hears the room, and one who hears much its answers.
+        let messages_first = std::mem::take(&mut self.answered_last);
+        let frame = if messages_first {
+            self.poll_messages(cx).or_else(|| self.answers())
+        } else {
+            self.answers().or_else(|| self.poll_messages(cx))
+        };
+        match frame.or_else(|| self.end_if_settled()) {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Poll::Pending,
         }
     }
 

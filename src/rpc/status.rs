@@ -61,6 +61,11 @@ impl Failure {
         Self::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "the message is larger than this server takes")
     }
 
+    /// The request ended in the middle of a frame.
+    pub(crate) fn truncated() -> Self {
+        Self::new(Code::InvalidArgument, "TRUNCATED", "the request ended in the middle of a message")
+    }
+
     /// The request stream ended by a reset.
     pub(crate) fn reset() -> Self {
         Self::new(Code::Aborted, "STREAM_RESET", "the request stream was reset before its end")
@@ -131,6 +136,7 @@ impl From<EngineError> for Failure {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS", detail).retry_after(60)
             }
             EngineError::DiskFull => Self::new(Code::ResourceExhausted, "DISK_FULL", detail).retry_after(30),
+            EngineError::Sealed => Self::draining(),
             EngineError::Stopped => Self::new(Code::Unavailable, "LOG_STOPPED", detail).retry_after(30),
             EngineError::Unavailable(_) => Self::new(Code::Unavailable, "LOG_UNAVAILABLE", detail).retry_after(1),
             EngineError::Damaged(_) => Self::new(Code::DataLoss, "LOG_DAMAGED", detail),

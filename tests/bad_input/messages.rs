@@ -25,8 +25,10 @@ struct Row {
 }
 
 fn row(message: ChatMessage, code: Code, reason: &'static str) -> Row {
-    let sent = frame(&message);
-    Row { name: format!("{message:?}"), sent, code, reason, room: message.room, id: message.id }
+    let (name, sent) = (format!("{message:?}"), frame(&message));
+    // No room is the lobby.
+    let room = if message.room.is_empty() { "lobby".into() } else { message.room };
+    Row { name, sent, code, reason, room, id: message.id }
 }
 
 fn bytes(name: &str, sent: Bytes) -> Row {

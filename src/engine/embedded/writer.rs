@@ -20,9 +20,15 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 enum Command {
-    Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
-    WriteUsers { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>> },
+    Write(Write),
+    Seal { sealed: oneshot::Sender<()> },
     Close,
+}
+
+#[derive(Debug)]
+enum Write {
+    Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
+    Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>> },
 }
 
 impl Queue {
@@ -35,15 +41,23 @@ impl Queue {
             return Err(Refused::new(Some(draft), Error::Stopped));
         };
         let (reply, receipt) = Receipt::pair();
-        place.send(Command::Append { draft, reply, _bytes: bytes });
+        place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
         Ok(receipt)
     }
 
     pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
         let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::WriteUsers { writes, reply }).await;
+        let sent = self.commands.send(Command::Write(Write::Users { writes, reply })).await;
         sent.map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// What was accepted before is still committed and fed; resolves when it is.
+    pub(super) async fn seal(&self) {
+        let (sealed, done) = oneshot::channel();
+        // A writer that is gone already is sealed too.
+        _ = self.commands.send(Command::Seal { sealed }).await;
+        _ = done.await;
     }
 
     /// What was accepted before is still committed.
@@ -77,8 +91,16 @@ pub(super) fn start(
     let max_bytes = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
     let (commands, inbox) = mpsc::channel(settings.queue_drafts);
     let queue = Queue { commands, bytes: Arc::new(Semaphore::new(max_bytes)), max_bytes };
-    let writer =
-        Writer { connection, log, inbox, rooms_feed, users_feed, users_version: 0, state: State::Open, _lock: lock };
+    let writer = Writer {
+        connection,
+        log,
+        inbox,
+        rooms_feed: Some(rooms_feed),
+        users_feed,
+        users_version: 0,
+        stopped: false,
+        _lock: lock,
+    };
     let thread = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?;
     Ok((queue, WriterThread(thread)))
 }
@@ -87,68 +109,77 @@ struct Writer {
     connection: Connection,
     log: Log,
     inbox: mpsc::Receiver<Command>,
-    rooms_feed: mpsc::Sender<Vec<Record>>,
+    /// Absent once sealed.
+    rooms_feed: Option<mpsc::Sender<Vec<Record>>>,
     users_feed: mpsc::Sender<UserChanges>,
     users_version: u64,
-    state: State,
+    /// A commit failed: whether the file has it is unknown, so nothing may be acknowledged any more.
+    stopped: bool,
     _lock: File,
 }
 
-enum State {
-    Open,
-    /// A commit failed: whether the file has it is unknown, so nothing may be acknowledged any more.
-    Stopped,
-    Closing,
-}
-
-/// What a command led to inside its group's transaction.
+/// What a write led to inside its group's transaction.
 enum Outcome {
     Append(Result<Appended, Error>),
-    WriteUsers(Result<Vec<UserChange>, WriteError>),
-    Close,
+    Users(Result<Vec<UserChange>, WriteError>),
 }
 
 impl Writer {
     fn run(mut self) {
-        while !matches!(self.state, State::Closing) {
-            let Some(first) = self.inbox.blocking_recv() else { break };
-            let group = self.group(first);
-            self.settle(group);
+        while let Some(first) = self.inbox.blocking_recv() {
+            let (group, then) = self.group(first);
+            if !group.is_empty() {
+                self.settle(group);
+            }
+            match then {
+                Some(Command::Seal { sealed }) => {
+                    self.rooms_feed = None;
+                    _ = sealed.send(());
+                }
+                Some(Command::Close) => return,
+                Some(Command::Write(_)) | None => {}
+            }
         }
     }
 
-    /// Everything that waits. The queue's limits bound it.
-    fn group(&mut self, first: Command) -> Vec<Command> {
-        let mut group = vec![first];
-        while group.len() < self.inbox.max_capacity() {
-            let Ok(next) = self.inbox.try_recv() else { break };
-            group.push(next);
+    /// All writes that wait, up to a command of another kind, which comes after them. The queue's limits bound it.
+    fn group(&mut self, first: Command) -> (Vec<Write>, Option<Command>) {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Write(write) => group.push(write),
+                other => return (group, Some(other)),
+            }
+            let full = group.len() >= self.inbox.max_capacity();
+            next = if full { None } else { self.inbox.try_recv().ok() };
         }
-        group
+        (group, None)
     }
 
-    fn settle(&mut self, group: Vec<Command>) {
-        if matches!(self.state, State::Stopped) {
-            return self.refuse(group, &Error::Stopped);
+    fn settle(&mut self, group: Vec<Write>) {
+        if self.stopped {
+            return refuse(group, &Error::Stopped);
         }
         match self.commit(&group) {
             Ok(outcomes) => self.announce(group, outcomes),
-            Err(error) => match self.failed(&error) {
-                Error::Stopped => self.abandon(&group),
-                passing => self.refuse(group, &passing),
+            Err(error) => match self.passing(&error) {
+                Some(passing) => refuse(group, &passing),
+                // Whether this group is in the file is unknown. Unanswered, its receipts say that the log has stopped.
+                None => self.stopped = true,
             },
         }
     }
 
-    fn commit(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Outcome>> {
+    fn commit(&mut self, group: &[Write]) -> rusqlite::Result<Vec<Outcome>> {
         let time = Time::now();
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut outcomes = Vec::with_capacity(group.len());
-        for command in group {
-            outcomes.push(match command {
-                Command::Append { draft, .. } => Outcome::Append(self.log.append(&transaction, draft, time)?),
-                Command::WriteUsers { writes, .. } => Outcome::WriteUsers(users::write(&mut transaction, writes)?),
-                Command::Close => Outcome::Close,
+        for write in group {
+            outcomes.push(match write {
+                Write::Append { .. } if self.rooms_feed.is_none() => Outcome::Append(Err(Error::Sealed)),
+                Write::Append { draft, .. } => Outcome::Append(self.log.append(&transaction, draft, time)?),
+                Write::Users { writes, .. } => Outcome::Users(users::write(&mut transaction, writes)?),
             });
         }
         self.log.store_heads(&transaction)?;
@@ -156,67 +187,62 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// What a failed commit means from now on.
-    fn failed(&mut self, error: &rusqlite::Error) -> Error {
+    /// What the callers of a group that failed are told, if the next group may do better and nothing of this one is in the file.
+    fn passing(&mut self, error: &rusqlite::Error) -> Option<Error> {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
-        let passing = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
-        let meaning = from_sqlite(error);
-        if passing && self.log.forget(&self.connection).is_ok() {
+        let passes = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
+        if passes && self.log.forget(&self.connection).is_ok() {
             tracing::warn!(%error, "a group of writes was refused");
-            return meaning;
+            return Some(from_sqlite(error));
         }
         tracing::error!(%error, "the log has stopped: restart the server when the cause is mended");
-        Error::Stopped
+        None
     }
 
     /// The feeds first: when a caller hears of its record, the hub is about to. A feed whose reader is gone has nobody to tell.
-    fn announce(&mut self, group: Vec<Command>, outcomes: Vec<Outcome>) {
+    fn announce(&mut self, group: Vec<Write>, outcomes: Vec<Outcome>) {
         let mut records = Vec::with_capacity(group.len());
         let mut answers: Vec<(Reply, Appended)> = Vec::with_capacity(group.len());
-        for (command, outcome) in group.into_iter().zip(outcomes) {
-            match (command, outcome) {
-                (Command::Append { draft, reply, .. }, Outcome::Append(Ok(appended))) => {
+        for (write, outcome) in group.into_iter().zip(outcomes) {
+            match (write, outcome) {
+                (Write::Append { draft, reply, .. }, Outcome::Append(Ok(appended))) => {
                     if let Appended::Accepted { seq, time } = appended {
                         records.push(into_record(draft, seq, time));
                     }
                     answers.push((reply, appended));
                 }
-                (Command::Append { draft, reply, .. }, Outcome::Append(Err(error))) => {
+                (Write::Append { draft, reply, .. }, Outcome::Append(Err(error))) => {
                     _ = reply.send(Err(Refused::new(Some(draft), error)));
                 }
-                (Command::WriteUsers { reply, .. }, Outcome::WriteUsers(Ok(changes))) => {
-                    self.users_version += 1;
-                    let version = self.users_version;
-                    drop(self.users_feed.blocking_send(UserChanges { version, changes }));
-                    _ = reply.send(Ok(version));
-                }
-                (Command::WriteUsers { reply, .. }, Outcome::WriteUsers(Err(error))) => drop(reply.send(Err(error))),
-                (Command::Close, _) => self.state = State::Closing,
-                (Command::Append { .. }, _) | (Command::WriteUsers { .. }, _) => {}
+                (Write::Users { reply, .. }, Outcome::Users(outcome)) => _ = reply.send(self.feed_users(outcome)),
+                // Outcomes stand in the order of their writes, each of its kind.
+                (Write::Append { .. }, Outcome::Users(_)) | (Write::Users { .. }, Outcome::Append(_)) => {}
             }
         }
-        if !records.is_empty() {
-            drop(self.rooms_feed.blocking_send(records));
+        if let Some(feed) = &self.rooms_feed
+            && !records.is_empty()
+        {
+            _ = feed.blocking_send(records);
         }
         for (reply, appended) in answers {
             _ = reply.send(Ok(appended));
         }
     }
 
-    /// Whether this group is in the file is unknown. Unanswered, its receipts say that the log has stopped.
-    fn abandon(&mut self, group: &[Command]) {
-        self.state =
-            if group.iter().any(|command| matches!(command, Command::Close)) { State::Closing } else { State::Stopped };
+    fn feed_users(&mut self, outcome: Result<Vec<UserChange>, WriteError>) -> Result<u64, WriteError> {
+        let changes = outcome?;
+        self.users_version += 1;
+        _ = self.users_feed.blocking_send(UserChanges { version: self.users_version, changes });
+        Ok(self.users_version)
     }
+}
 
-    /// Nothing of this group is in the file.
-    fn refuse(&mut self, group: Vec<Command>, error: &Error) {
-        for command in group {
-            match command {
-                Command::Append { draft, reply, .. } => drop(reply.send(Err(Refused::new(Some(draft), error.clone())))),
-                Command::WriteUsers { reply, .. } => drop(reply.send(Err(error.clone().into()))),
-                Command::Close => self.state = State::Closing,
-            }
+/// Nothing of this group is in the file.
+fn refuse(group: Vec<Write>, error: &Error) {
+    for write in group {
+        match write {
+            Write::Append { draft, reply, .. } => _ = reply.send(Err(Refused::new(Some(draft), error.clone()))),
+            Write::Users { reply, .. } => _ = reply.send(Err(error.clone().into())),
         }
     }
 }
