@@ -126,7 +126,7 @@ pub async fn start(
         let page = engine.load_users(last, LOAD_PAGE).await?;
         let Some(user) = page.last() else { break };
         last = Some(user.id);
-        page.into_iter().for_each(|user| model.put(Arc::new(user)));
+        page.into_iter().for_each(|user| model.put(&Arc::new(user)));
     }
 
     let (version, applied) = watch::channel(0);

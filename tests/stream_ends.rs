@@ -60,9 +60,9 @@ async fn a_half_closed_stream_leaves_nothing_behind() {
         let mut call = alone(&hub, &mut raw).await;
         call.request.say(&said("den", "ada", "last words")).await;
         if trailers {
-            call.request.half_close_with_trailers()
+            call.request.half_close_with_trailers();
         } else {
-            call.request.half_close()
+            call.request.half_close();
         }
         let (messages, end) = call.response.rest().await;
         assert_eq!(texts(&messages), ["last words"]);
@@ -353,9 +353,9 @@ async fn create_users_that_half_closes_creates_everybody() {
         let mut raw = Raw::connect(hub.address()).await;
         let mut call = creating(&mut raw).await;
         if trailers {
-            call.request.half_close_with_trailers()
+            call.request.half_close_with_trailers();
         } else {
-            call.request.half_close()
+            call.request.half_close();
         }
         let response: CreateUsersResponse = call.response.read().await.unwrap().unwrap();
         assert_eq!(response.users.len(), USERS);

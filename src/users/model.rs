@@ -43,7 +43,7 @@ impl Model {
 
     pub(super) fn apply(&self, change: UserChange) {
         match change {
-            UserChange::Put(user) => self.put(user),
+            UserChange::Put(user) => self.put(&user),
             UserChange::Deleted { id, .. } => self.remove(id),
         }
     }
@@ -53,16 +53,17 @@ impl Model {
         self.ids_by_email.contains_key(key)
     }
 
-    pub(super) fn put(&self, user: Arc<User>) {
+    pub(super) fn put(&self, user: &Arc<User>) {
         let id = user.id;
-        self.ids_by_username.insert(user.username_key.clone(), id);
+        let before = self.users.insert(id, Arc::clone(user));
+        match &before {
+            None => _ = self.index().insert(id),
+            Some(before) => self.forget_keys(before, Some(user)),
+        }
         if !user.email_key.is_empty() {
             self.ids_by_email.insert(user.email_key.clone(), id);
         }
-        match self.users.insert(id, Arc::clone(&user)) {
-            None => _ = self.index().insert(id),
-            Some(before) => self.forget_keys(&before, Some(&user)),
-        }
+        self.ids_by_username.insert(user.username_key.clone(), id);
     }
 
     fn remove(&self, id: Uuid) {
