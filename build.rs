@@ -9,11 +9,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(["user.proto"], ["proto"])?;
 
-    // For reflection: everything, with comments left out.
+    // For reflection: everything, comments too.
     fs::write(out.join("descriptors.bin"), prost_encode(&descriptors))?;
 
     // Messages and clients, for `proto`.
-    tonic_prost_build::configure().build_server(false).compile_fds(descriptors.clone())?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        // They hold secrets: `proto` prints them without.
+        .skip_debug([".user.CreateUserRequest", ".user.UpdateUserRequest", ".user.RefreshToken"])
+        .compile_fds(descriptors.clone())?;
 
     // Servers, for `rpc`: on our codec, and without Chat, whose response body is our own (`rpc/chat`).
     let servers = out.join("servers");

@@ -53,6 +53,8 @@ pub struct Config {
     pub max_frame_bytes: usize,
     /// Bytes of a reply. Below the 4 MiB that gRPC clients take by default.
     pub max_reply_bytes: usize,
+    /// `CreateUsers` at once; each may hold a few MiB.
+    pub max_bulk_calls: usize,
     /// Elements of one `CreateUsers`.
     pub max_users_per_call: usize,
     /// Elements of one `CreateUsers` with a password, each of which is hashed.
@@ -132,6 +134,7 @@ impl Default for Config {
             max_chat_frame_bytes: 64 * KIB,
             max_frame_bytes: 256 * KIB,
             max_reply_bytes: 3 * MIB,
+            max_bulk_calls: 16,
             max_users_per_call: 10_000,
             max_passwords_per_call: 100,
             max_concurrent_hashes: cores,
@@ -167,7 +170,7 @@ pub const ENV_PREFIX: &str = "RIALTO_";
 /// The file that is read when none is named, if it is there.
 pub const DEFAULT_FILE: &str = "rialto.toml";
 
-/// Why there is no configuration. Names every setting that is wrong, and where it came from.
+/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The named file is not there.
@@ -182,7 +185,7 @@ pub enum Error {
         /// Which setting.
         name: &'static str,
         /// What it must be.
-        reason: &'static str,
+        reason: String,
     },
 }
 
@@ -225,9 +228,8 @@ impl Provider for Flags {
     }
 }
 
-/// The names of all settings, in the order in which they are declared.
-#[must_use]
-pub fn names() -> Vec<String> {
+/// The names of all settings.
+fn names() -> Vec<String> {
     Config::default().to_table().keys().cloned().collect()
 }
 
@@ -237,27 +239,41 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let positive = [
-            ("max_inflight_per_stream", self.max_inflight_per_stream),
-            ("max_queued_messages", self.max_queued_messages),
-            ("max_queued_bytes", self.max_queued_bytes),
-            ("max_queued_groups", self.max_queued_groups),
-            ("max_queued_joins", self.max_queued_joins),
-            ("max_ring_batches", self.max_ring_batches),
-            ("max_memberships", self.max_memberships),
-            ("max_text_bytes", self.max_text_bytes),
+        let ranges = [
+            ("max_bulk_calls", self.max_bulk_calls as u64, 1 << 20),
+            ("max_inflight_per_stream", self.max_inflight_per_stream as u64, 1 << 20),
+            ("max_queued_messages", self.max_queued_messages as u64, 1 << 24),
+            ("max_queued_bytes", self.max_queued_bytes as u64, 1 << 31),
+            ("max_queued_groups", self.max_queued_groups as u64, 1 << 20),
+            ("max_queued_joins", self.max_queued_joins as u64, 1 << 24),
+            ("max_ring_batches", self.max_ring_batches as u64, 1 << 16),
+            ("max_memberships", self.max_memberships as u64, 1 << 30),
+            ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
+            ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),
+            ("first_bytes_seconds", self.first_bytes_seconds, 1 << 20),
+            ("keepalive_interval_seconds", self.keepalive_interval_seconds, 1 << 20),
+            ("keepalive_timeout_seconds", self.keepalive_timeout_seconds, 1 << 20),
+            // HTTP/2's own limit of a window (RFC 9113, section 6.9.1).
+            ("stream_window_bytes", self.stream_window_bytes.into(), (1 << 31) - 1),
+            ("connection_window_bytes", self.connection_window_bytes.into(), (1 << 31) - 1),
+            ("send_buffer_bytes", self.send_buffer_bytes as u64, u32::MAX.into()),
         ];
-        let in_range = 1..=1 << 30;
-        if let Some((name, _)) = positive.into_iter().find(|(_, value)| !in_range.contains(value)) {
-            return Err(Error::Senseless { name, reason: "must be at least 1 and at most 1073741824" });
+        for (name, value, most) in ranges {
+            if !(1..=most).contains(&value) {
+                return Err(Error::Senseless { name, reason: format!("must be at least 1 and at most {most}") });
+            }
         }
         if self.max_chat_frame_bytes < self.max_text_bytes {
-            return Err(Error::Senseless { name: "max_chat_frame_bytes", reason: "must be at least max_text_bytes" });
+            return Err(Error::Senseless {
+                name: "max_chat_frame_bytes",
+                reason: "must be at least max_text_bytes".into(),
+            });
         }
         if !self.listen.ip().is_loopback() && !self.insecure {
             return Err(Error::Senseless {
                 name: "listen",
-                reason: "is not a loopback address, and nobody has to say who he is: give --insecure if that is meant",
+                reason: "is not a loopback address, and nobody has to say who he is: give --insecure if that is meant"
+                    .into(),
             });
         }
         Ok(())

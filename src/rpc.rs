@@ -2,14 +2,18 @@
 
 mod chat;
 mod codec;
+mod door;
 mod draft;
 mod session;
 mod status;
 mod user;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::users::Users;
 pub(crate) use chat::{PATH as CHAT_PATH, Parts as ChatParts};
 pub(crate) use codec::HalfClose;
+pub(crate) use door::{Door, door};
 use generated::user_service_server::{UserService, UserServiceServer};
 pub(crate) use session::Streams;
 pub(crate) use status::rename_oversize;
@@ -38,8 +42,12 @@ pub struct Settings {
 }
 
 /// The users' methods: all of the service but Chat.
-pub(crate) fn users(users: Users, settings: &Settings) -> UserServiceServer<impl UserService + use<>> {
-    UserServiceServer::new(user::Calls::new(users, settings.reply_bytes))
+pub(crate) fn users(
+    users: Users,
+    draining: CancellationToken,
+    settings: &Settings,
+) -> UserServiceServer<impl UserService + use<>> {
+    UserServiceServer::new(user::Calls::new(users, settings.reply_bytes, draining))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
 }

@@ -115,6 +115,7 @@ async fn routes(
     users: users::Users,
 ) -> Result<(HealthReporter, axum::Router), Error> {
     let settings = rpc_settings(config);
+    let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -124,13 +125,14 @@ async fn routes(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(rpc::users(users, &settings))
+    let routes = Routes::new(rpc::users(users, chat.draining.clone(), &settings))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
         // The router prefers the longer path: Chat goes to its own service, every other method to the generated one.
-        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings));
+        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings))
+        .layer(axum::middleware::from_fn_with_state(door, rpc::door));
     Ok((health, routes))
 }
 
@@ -236,6 +238,7 @@ fn hub_settings(config: &Config) -> hub::Settings {
 
 fn users_settings(config: &Config) -> users::Settings {
     users::Settings {
+        bulks: config.max_bulk_calls,
         bulk: config.max_users_per_call,
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,

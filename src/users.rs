@@ -12,7 +12,7 @@ mod password;
 use std::{num::NonZeroUsize, sync::Arc};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -27,6 +27,8 @@ use password::{Hasher, HashingFailed};
 /// How users are kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// `CreateUsers` at once.
+    pub bulks: usize,
     /// Elements of one `CreateUsers`.
     pub bulk: usize,
     /// Elements of one `CreateUsers` with a password.
@@ -58,6 +60,9 @@ pub enum Error {
         /// What is.
         found: u64,
     },
+    /// As many calls as may be create many users now.
+    #[error("the server is creating as many batches of users as it may")]
+    TooManyBulks,
     /// The hashing of passwords broke.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -111,6 +116,7 @@ struct Shared {
     /// The version of the engine's feed that the model is at.
     applied: watch::Receiver<u64>,
     hasher: Hasher,
+    bulks: Arc<Semaphore>,
     settings: Settings,
 }
 
@@ -138,7 +144,8 @@ pub async fn start(
         }
     });
     let hasher = Hasher::new(settings.concurrent_hashes);
-    Ok((Users(Arc::new(Shared { engine, model, applied, hasher, settings })), follower))
+    let bulks = Arc::new(Semaphore::new(settings.bulks));
+    Ok((Users(Arc::new(Shared { engine, model, applied, hasher, bulks, settings })), follower))
 }
 
 /// An id in its one form, with hyphens (RFC 9562, section 4); braces, a URN or bare digits are no id.
@@ -173,6 +180,7 @@ impl Users {
     /// Creates a user.
     pub async fn create(&self, new: NewUser) -> Result<Arc<User>, Error> {
         let (fields, password) = fields::check(new)?;
+        self.free(None, Some(&fields.username), Some(&fields.email))?;
         let password = self.0.hasher.hash_if_given(password).await?;
         let user = Arc::new(fields.into_user(password));
         self.write(vec![UserWrite::Create(Arc::clone(&user))]).await.map_err(|error| describe(error, &user))?;
@@ -188,7 +196,8 @@ impl Users {
             fields::password(password)?;
         }
         // Before the hashing, so that nobody makes the server hash for a call that fails anyway.
-        self.expect(id, change.expected_revision)?;
+        let current = self.expect(id, change.expected_revision)?;
+        self.free(Some(current.id), username.as_ref(), email.as_ref())?;
         let unchanged = username.is_none() && email.is_none() && roles.is_none() && change.password.is_none();
         let password = match change.password {
             Some(password) => Some(self.0.hasher.hash_if_given(password).await?),
@@ -215,7 +224,7 @@ impl Users {
             match self.write(vec![UserWrite::Replace(Arc::clone(&user))]).await {
                 Ok(()) => return Ok(user),
                 // Somebody was faster. Each turn is somebody's success, and ours comes unless the revision was expected.
-                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await,
+                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await?,
                 Err(error) => return Err(describe(error, &user)),
             }
         }
@@ -227,16 +236,15 @@ impl Users {
             let current = self.get(id)?;
             match self.write(vec![UserWrite::Delete { id: current.id, revision: current.revision }]).await {
                 Ok(()) => return Ok(()),
-                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await,
+                Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => self.refreshed(&current).await?,
                 Err(error) => return Err(describe(error, &current)),
             }
         }
     }
 
     /// Starts creating many users, all or none.
-    #[must_use]
-    pub fn bulk(&self) -> Bulk {
-        Bulk::new(self.clone())
+    pub fn bulk(&self) -> Result<Bulk, Error> {
+        Bulk::start(self.clone())
     }
 
     fn expect(&self, id: &str, expected: u64) -> Result<Arc<User>, Error> {
@@ -255,10 +263,21 @@ impl Users {
     }
 
     /// Waits until the model knows a later revision than this.
-    async fn refreshed(&self, stale: &User) {
+    async fn refreshed(&self, stale: &User) -> Result<(), EngineError> {
         let is_later = |_: &u64| self.0.model.get(stale.id).is_none_or(|user| user.revision > stale.revision);
-        // An engine that ended fails the next write.
-        _ = self.0.applied.clone().wait_for(is_later).await;
+        self.0.applied.clone().wait_for(is_later).await.map(drop).map_err(|_| EngineError::Stopped)
+    }
+
+    /// Nobody else has these, as far as the model knows. Told before any hashing; the engine decides again.
+    fn free(&self, own: Option<Uuid>, username: Option<&Username>, email: Option<&Email>) -> Result<(), Error> {
+        let taken =
+            self.0.model.taken(own, username.map(|name| name.key.as_str()), email.map(|email| email.key.as_str()));
+        let given = |value: Option<&String>| value.cloned().unwrap_or_default();
+        match taken {
+            None => Ok(()),
+            Some(Conflict::EmailTaken) => Err(Error::EmailTaken(given(email.map(|email| &email.given)))),
+            Some(_) => Err(Error::UsernameTaken(given(username.map(|name| &name.given)))),
+        }
     }
 }
 

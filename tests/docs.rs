@@ -1,6 +1,6 @@
 //! What is written about Rialto is true of it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use rialto::config::Config;
 
@@ -59,6 +59,25 @@ fn the_readme_opens_with_the_two_commands() {
         commands[0].starts_with("cargo run --release") && commands[1].starts_with("./scripts/test"),
         "{commands:?}"
     );
+}
+
+/// What stands in code blocks, from `rialto` to the comment or the end of the line.
+#[test]
+fn every_command_in_the_readme_and_in_the_help_is_one() {
+    let help = Command::new(env!("CARGO_BIN_EXE_rialto")).arg("--help").output().unwrap();
+    let texts = [read("README.md"), String::from_utf8(help.stdout).unwrap()];
+    let commands =
+        texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.trim_start().strip_prefix("rialto "));
+    let commands = commands.filter(|command| !command.starts_with(['<', '[']));
+    let mut seen = 0;
+    for command in commands {
+        let command = command.split("  ").next().unwrap().split('#').next().unwrap();
+        let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
+        let run = Command::new(env!("CARGO_BIN_EXE_rialto")).args(&arguments).output().unwrap();
+        assert!(run.status.success(), "rialto {command}: {}", String::from_utf8_lossy(&run.stderr));
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen}");
 }
 
 #[test]

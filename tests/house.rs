@@ -97,6 +97,15 @@ impl<'ast> Visit<'ast> for Arrows {
         syn::visit::visit_path(self, path);
     }
 
+    /// The body of a macro is not parsed: every `crate :: room` in it counts.
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let text = call.tokens.to_string().replace(' ', "");
+        for after in text.split("crate::").skip(1) {
+            let room: String = after.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+            self.rooms.insert(room);
+        }
+    }
+
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         self.depth += 1;
         syn::visit::visit_item_mod(self, item);
@@ -174,6 +183,7 @@ fn an_arrow_is_seen_however_it_is_written() {
         "fn f() { crate::net::serve() }",
         "struct S(Vec<crate::net::Settings>);",
         "use super::super::net;",
+        "fn f() { stream! { yield crate::net::serve() } }",
         "mod tests { use super::super::super::net::Settings; }",
     ] {
         assert!(arrows(2, source).contains("net"), "{source}");

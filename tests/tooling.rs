@@ -70,10 +70,18 @@ async fn reflection_speaks_v1alpha_too() {
     assert!(soon(answers.message()).await.unwrap().is_some());
 }
 
-async fn rialto(args: &[&str], folder: &Path) -> Output {
+/// The program in a folder, without the settings of whoever runs the tests.
+fn program(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
-    command.args(args).current_dir(folder).env_remove("RIALTO_SERVER");
-    soon(command.output()).await.unwrap()
+    command.args(args).current_dir(folder);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIALTO_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+async fn rialto(args: &[&str], folder: &Path) -> Output {
+    soon(program(args, folder).output()).await.unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -136,8 +144,7 @@ async fn errors_say_what_to_do_next() {
 async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rialto.toml"), "max_rooms = 1\nmax_streams = 1\nmax_connections = 1\n").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
-    command.args(["config", "--set", "max_rooms=3"]).current_dir(folder.path());
+    let mut command = program(&["config", "--set", "max_rooms=3"], folder.path());
     command.env("RIALTO_MAX_ROOMS", "2").env("RIALTO_MAX_STREAMS", "2");
     let output = soon(command.output()).await.unwrap();
     let printed = text(&output.stdout);
@@ -162,4 +169,16 @@ async fn completions_are_there_for_every_shell() {
         let output = rialto(&["completions", shell], Path::new("/")).await;
         assert!(output.status.success() && text(&output.stdout).contains("rialto"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn http_1_is_spoken_on_the_same_port() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let hub = Hub::start().await;
+    let mut socket = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+    assert!(answer.ends_with("this server speaks gRPC\n"), "{answer}");
 }

@@ -5,9 +5,9 @@ use clap_complete::Shell;
 
 use super::{Cli, Outcome};
 
-/// Which shell. For bash: `rialto completions bash > ~/.local/share/bash-completion/completions/rialto`
 #[derive(Debug, Args)]
 pub(super) struct Completions {
+    /// For bash: `rialto completions bash > ~/.local/share/bash-completion/completions/rialto`
     shell: Shell,
 }
 

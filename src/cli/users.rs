@@ -1,6 +1,6 @@
 //! `rialto users`: a client of a running hub.
 
-use std::io::Read;
+use std::{error::Error, io::Read, time::Duration};
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
@@ -11,12 +11,14 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
-use uuid::Uuid;
 
 use super::{Outcome, runtime};
-use crate::proto::user::{
-    CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, UpdateUserRequest, User,
-    user_service_client::UserServiceClient,
+use crate::{
+    proto::user::{
+        CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, UpdateUserRequest, User,
+        user_service_client::UserServiceClient,
+    },
+    users::parse_id,
 };
 
 /// Look at users and change them.
@@ -45,7 +47,9 @@ enum Verb {
     },
     /// Create a user.
     Create {
+        /// 1 to 64 letters, digits and signs, without spaces.
         username: String,
+        /// Empty: none.
         #[arg(long, default_value = "")]
         email: String,
         /// Read the password from standard input; without it there is none, and no login.
@@ -61,6 +65,7 @@ enum Verb {
     Update {
         /// An id or a username.
         user: String,
+        /// The new username.
         #[arg(long)]
         username: Option<String>,
         /// Empty: none.
@@ -85,14 +90,18 @@ enum Verb {
 
 type Client = UserServiceClient<Channel>;
 
+/// How long a hub may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Users {
     pub(super) fn run(self) -> Outcome {
         let users = runtime()?.block_on(async {
-            let endpoint = Endpoint::from_shared(self.server.clone())?;
-            let channel = endpoint.connect().await.map_err(|_| {
+            let endpoint = Endpoint::from_shared(self.server.clone())?.connect_timeout(PATIENCE).timeout(PATIENCE);
+            let channel = endpoint.connect().await.map_err(|error| {
+                let cause = error.source().map(|source| format!(" ({source})")).unwrap_or_default();
+                let server = &self.server;
                 format!(
-                    "no hub answers at {}; start one with `rialto serve`, or name another with --server",
-                    self.server
+                    "no hub answers at {server}{cause}; start one with `rialto serve`, or name another with --server"
                 )
             })?;
             call(UserServiceClient::new(channel), self.verb).await
@@ -107,7 +116,7 @@ impl Users {
 }
 
 /// Makes the call, and gives back the users to print.
-async fn call(mut client: Client, verb: Verb) -> Result<Option<Vec<User>>, Box<dyn std::error::Error>> {
+async fn call(mut client: Client, verb: Verb) -> Result<Option<Vec<User>>, Box<dyn Error>> {
     let one = |user: tonic::Response<User>| Some(vec![user.into_inner()]);
     Ok(match verb {
         Verb::List { limit, after } => {
@@ -147,7 +156,7 @@ async fn call(mut client: Client, verb: Verb) -> Result<Option<Vec<User>>, Box<d
 }
 
 fn named(user: String) -> GetUserRequest {
-    if user.parse::<Uuid>().is_ok() {
+    if parse_id(&user).is_some() {
         GetUserRequest { id: user, username: String::new() }
     } else {
         GetUserRequest { id: String::new(), username: user }
@@ -190,7 +199,6 @@ fn to_json(user: &User) -> Value {
         "username": user.username,
         "email": user.email,
         "roles": user.roles,
-        "online": user.online,
         "revision": user.revision,
         "created_at": user.created_at,
         "updated_at": user.updated_at,

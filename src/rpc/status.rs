@@ -80,6 +80,16 @@ impl Failure {
             .retry_after(10)
     }
 
+    /// The deadline that the client gave has passed.
+    pub(crate) fn deadline_exceeded() -> Self {
+        Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline of the call has passed")
+    }
+
+    /// A request that no gRPC client makes.
+    pub(crate) fn foreign(detail: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, "FOREIGN_ORIGIN", detail)
+    }
+
     pub(crate) fn not_yet(what: &str) -> Self {
         Self::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not supported by this version"))
     }
@@ -192,6 +202,7 @@ impl From<users::Error> for Failure {
                 Self::new(Code::AlreadyExists, "EMAIL_TAKEN", detail).resource("email", email)
             }
             users::Error::StaleRevision { .. } => Self::new(Code::Aborted, "STALE_REVISION", detail),
+            users::Error::TooManyBulks => Self::new(Code::ResourceExhausted, "TOO_MANY_BULKS", detail).retry_after(1),
             users::Error::Hashing(_) => Self::new(Code::Internal, "HASHING_FAILED", detail),
             users::Error::Engine(error) => error.into(),
             users::Error::Element { index, cause } => {

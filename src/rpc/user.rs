@@ -3,8 +3,8 @@
 use std::{pin::Pin, sync::Arc};
 
 use async_stream::stream;
-use prost::Message;
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
     },
-    users::{Change, Invalid, NewUser, Users, parse_id},
+    users::{Bulk, Change, Invalid, NewUser, Users, parse_id},
 };
 
 /// More in one page counts as this.
@@ -29,11 +29,12 @@ const CHUNK: usize = 256;
 pub(super) struct Calls {
     users: Users,
     reply_bytes: usize,
+    draining: CancellationToken,
 }
 
 impl Calls {
-    pub(super) fn new(users: Users, reply_bytes: usize) -> Self {
-        Self { users, reply_bytes }
+    pub(super) fn new(users: Users, reply_bytes: usize, draining: CancellationToken) -> Self {
+        Self { users, reply_bytes, draining }
     }
 }
 
@@ -95,28 +96,34 @@ impl UserService for Calls {
         &self,
         request: Request<Streaming<CreateUserRequest>>,
     ) -> Result<Response<CreateUsersResponse>, Status> {
-        let mut requests = request.into_inner();
-        let mut bulk = self.users.bulk();
-        while let Some(request) = requests.message().await? {
-            bulk.push(new_user(request)).map_err(Failure::from)?;
-        }
-        let fits = |created: &[_]| self.fits(created);
-        let created = bulk.finish(fits).await.map_err(Failure::from)?;
+        // A drain ends a call that is still coming in: it creates nobody.
+        let arrived = self.draining.run_until_cancelled(self.arrive(request.into_inner())).await;
+        let bulk = arrived.unwrap_or_else(|| Err(Failure::draining().into()))?;
+        let created = bulk.finish().await.map_err(Failure::from)?;
         Ok(Response::new(response(&created)))
     }
 }
 
 impl Calls {
-    /// Before anything is written, that the answer is not too large to be given.
-    fn fits(&self, created: &[Arc<StoredUser>]) -> Result<(), Invalid> {
-        if response(created).encoded_len() > self.reply_bytes {
-            let reason =
-                format!("make an answer of more than {} bytes; create them in smaller calls", self.reply_bytes);
-            return Err(Invalid::new("users", reason));
+    /// Takes every element, checked as it comes.
+    async fn arrive(&self, mut requests: Streaming<CreateUserRequest>) -> Result<Bulk, Status> {
+        let mut bulk = self.users.bulk().map_err(Failure::from)?;
+        let mut reply_bytes = 0;
+        while let Some(request) = requests.message().await? {
+            reply_bytes += ELEMENT_BYTES + request.username.len() + request.email.len();
+            bulk.push(new_user(request)).map_err(Failure::from)?;
+            if reply_bytes > self.reply_bytes {
+                let limit = self.reply_bytes;
+                let reason = format!("make an answer of more than {limit} bytes; create them in smaller calls");
+                return Err(Failure::from(Invalid::new("users", reason)).into());
+            }
         }
-        Ok(())
+        Ok(bulk)
     }
 }
+
+/// What a new user takes in an answer beside its names, at most: id, times, revision and the prefixes of fields.
+const ELEMENT_BYTES: usize = 72;
 
 fn response(created: &[Arc<StoredUser>]) -> CreateUsersResponse {
     let users: Vec<_> = created.iter().map(|user| wire(user)).collect();
@@ -161,5 +168,23 @@ fn wire(user: &StoredUser) -> User {
         revision: user.revision,
         updated_at: user.updated_at.seconds(),
         state: State::Active.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn an_element_of_an_answer_is_never_larger_than_it_was_counted() {
+        let (username, email) = ("\u{10000}".repeat(64), "e".repeat(254));
+        let created_at = i64::MAX;
+        let id = Uuid::max().to_string();
+        let counted = ELEMENT_BYTES + username.len() + email.len();
+        let user = User { id, username, email, created_at, updated_at: created_at, revision: 1, ..User::default() };
+        let answer = CreateUsersResponse { users: vec![user], count: 10_000 };
+        assert!(answer.encoded_len() <= counted, "{} > {counted}", answer.encoded_len());
     }
 }

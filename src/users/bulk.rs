@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{Error, Invalid, NewUser, Users, describe, fields};
 use crate::engine::{User, UserWrite, WriteError};
 
@@ -13,6 +15,7 @@ pub struct Bulk {
     passwords: usize,
     usernames: HashSet<String>,
     emails: HashSet<String>,
+    _place: OwnedSemaphorePermit,
 }
 
 struct Element {
@@ -27,9 +30,10 @@ impl std::fmt::Debug for Element {
 }
 
 impl Bulk {
-    pub(super) fn new(users: Users) -> Self {
+    pub(super) fn start(users: Users) -> Result<Self, Error> {
+        let place = Arc::clone(&users.0.bulks).try_acquire_owned().map_err(|_| Error::TooManyBulks)?;
         let (usernames, emails) = (HashSet::new(), HashSet::new());
-        Self { users, elements: Vec::new(), passwords: 0, usernames, emails }
+        Ok(Self { users, elements: Vec::new(), passwords: 0, usernames, emails, _place: place })
     }
 
     /// Adds a user. The first bad one fails the whole, by its index.
@@ -51,34 +55,30 @@ impl Bulk {
                 return Err(Invalid::new("password", reason).into());
             }
         }
-        // The engine finds again whatever is taken until then; here it is found in the order of the elements, and before any hashing.
-        let model = &self.users.0.model;
+        // What is taken is told in the order of the elements, and before any hashing.
+        self.users.free(None, Some(&fields.username), Some(&fields.email))?;
         let (username, email) = (&fields.username.key, &fields.email.key);
-        if model.get_by_username(username).is_some() || !self.usernames.insert(username.clone()) {
+        if !self.usernames.insert(username.clone()) {
             return Err(Error::UsernameTaken(fields.username.given));
         }
-        if !email.is_empty() && (model.has_email(email) || !self.emails.insert(email.clone())) {
+        if !email.is_empty() && !self.emails.insert(email.clone()) {
             return Err(Error::EmailTaken(fields.email.given));
         }
         self.elements.push(Element { fields, password });
         Ok(())
     }
 
-    /// Hashes the passwords and creates the users, in the order in which they came, if `fits` finds no fault with them.
-    pub async fn finish(self, fits: impl FnOnce(&[Arc<User>]) -> Result<(), Invalid>) -> Result<Vec<Arc<User>>, Error> {
+    /// Hashes the passwords and creates the users, in the order in which they came.
+    pub async fn finish(self) -> Result<Vec<Arc<User>>, Error> {
         let hasher = &self.users.0.hasher;
-        let _turn = if self.passwords > 0 { Some(hasher.bulk().await?) } else { None };
+        let turn = if self.passwords > 0 { Some(hasher.bulk().await?) } else { None };
         let mut created = Vec::with_capacity(self.elements.len());
-        let mut hashes = Vec::with_capacity(self.passwords);
         for Element { fields, password } in self.elements {
-            // An empty password takes no time, so order is kept by awaiting in order what runs at once.
-            hashes.push(hasher.hash_if_given(password));
-            created.push(fields);
+            // One after the other: a call with many passwords leaves the rest of the pool to others.
+            let hash = hasher.hash_if_given(password).await?;
+            created.push(Arc::new(fields.into_user(hash)));
         }
-        let hashes = futures_util::future::try_join_all(hashes).await?;
-        let created: Vec<_> =
-            created.into_iter().zip(hashes).map(|(fields, hash)| Arc::new(fields.into_user(hash))).collect();
-        fits(&created)?;
+        drop(turn);
 
         let writes = created.iter().cloned().map(UserWrite::Create).collect();
         match self.users.write(writes).await {

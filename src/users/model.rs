@@ -9,7 +9,7 @@ use std::{
 use dashmap::DashMap;
 use uuid::Uuid;
 
-use crate::engine::{User, UserChange};
+use crate::engine::{Conflict, User, UserChange};
 
 /// Every user by id, canonical username and email. One task writes, anybody reads.
 #[derive(Debug, Default)]
@@ -34,11 +34,26 @@ impl Model {
 
     pub(super) fn page(&self, after: Option<Uuid>, max: usize) -> Vec<Arc<User>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids: Vec<Uuid> = {
-            let index = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-            index.range((start, Bound::Unbounded)).take(max).copied().collect()
+        // Under the lock, so that a page is short only at the end: `remove` takes the id out first, `put` puts it in last.
+        let index = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+        index.range((start, Bound::Unbounded)).filter_map(|id| self.get(*id)).take(max).collect()
+    }
+
+    /// What of a user somebody else has already. The engine decides; this tells early.
+    pub(super) fn taken(
+        &self,
+        own: Option<Uuid>,
+        username_key: Option<&str>,
+        email_key: Option<&str>,
+    ) -> Option<Conflict> {
+        let is_taken = |ids: &DashMap<String, Uuid>, key: Option<&str>| {
+            key.and_then(|key| ids.get(key)).is_some_and(|holder| Some(*holder) != own)
         };
-        ids.into_iter().filter_map(|id| self.get(id)).collect()
+        if is_taken(&self.ids_by_username, username_key) {
+            return Some(Conflict::UsernameTaken);
+        }
+        // Nobody holds the empty address.
+        is_taken(&self.ids_by_email, email_key).then_some(Conflict::EmailTaken)
     }
 
     pub(super) fn apply(&self, change: UserChange) {
@@ -48,22 +63,16 @@ impl Model {
         }
     }
 
-    /// Somebody has the address, which is not empty.
-    pub(super) fn has_email(&self, key: &str) -> bool {
-        self.ids_by_email.contains_key(key)
-    }
-
     pub(super) fn put(&self, user: &Arc<User>) {
         let id = user.id;
-        let before = self.users.insert(id, Arc::clone(user));
-        match &before {
-            None => _ = self.index().insert(id),
-            Some(before) => self.forget_keys(before, Some(user)),
+        if let Some(before) = self.users.insert(id, Arc::clone(user)) {
+            self.forget_keys(&before, Some(user));
         }
         if !user.email_key.is_empty() {
             self.ids_by_email.insert(user.email_key.clone(), id);
         }
         self.ids_by_username.insert(user.username_key.clone(), id);
+        self.index().insert(id);
     }
 
     fn remove(&self, id: Uuid) {

@@ -1,4 +1,4 @@
-//! Hashing of passwords, by Argon2id, on threads that may block and never on all cores at once for ever.
+//! Hashing of passwords, by Argon2id, in a bounded number of threads that may block.
 
 use std::{num::NonZeroUsize, sync::Arc};
 

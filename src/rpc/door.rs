@@ -1,0 +1,110 @@
+//! What every request passes on its way in: is it gRPC at all, does it come from where it may, and how long may it take.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderMap, StatusCode, header, uri::Authority};
+use tonic::{Status, body::Body};
+
+use super::status::Failure;
+
+/// How strict the door is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    /// Take only requests to a name of this machine. On loopback without tokens, a web page could otherwise reach the hub through a name of
+    /// its own that it points here (DNS rebinding).
+    pub(crate) local_names_only: bool,
+}
+
+/// The layer's function, for `axum::middleware`.
+pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next) -> Response {
+    // Browsers send other types to foreign servers without asking them first; this one they ask about, and get no answer.
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    if !content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        // As the gRPC specification demands (PROTOCOL-HTTP2, Requests).
+        let mut refused = Response::new(axum::body::Body::from("this server speaks gRPC\n"));
+        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return refused;
+    }
+    if door.local_names_only && !is_local(&request) {
+        let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
+        return refuse(Failure::foreign(detail));
+    }
+    match timeout(request.headers()) {
+        None => next.run(request).await,
+        Some(timeout) => match tokio::time::timeout(timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => refuse(Failure::deadline_exceeded()),
+        },
+    }
+}
+
+fn refuse(failure: Failure) -> Response {
+    Status::from(failure).into_http::<Body>().map(axum::body::Body::new)
+}
+
+/// The authority of HTTP/2, or the host of HTTP/1, is a name of this machine.
+fn is_local(request: &Request) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = host.map(str::parse::<Authority>).and_then(Result::ok);
+    let Some(authority) = request.uri().authority().cloned().or(named) else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The deadline of the call, if it has a readable one: at most eight digits and a unit (PROTOCOL-HTTP2, Timeout).
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let number = Some(number).filter(|digits| digits.len() <= 8)?.parse::<u64>().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 60 * 60),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_garbage_is_none() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", value.parse().unwrap());
+            timeout(&headers)
+        };
+        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(read("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(read("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(read("99999999S"), Some(Duration::from_secs(99_999_999)));
+        for garbage in ["", "S", "5", "-1S", "1.5S", "999999999S", "1x", "1 S"] {
+            assert_eq!(read(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        let at = |uri: &str| is_local(&Request::builder().uri(uri).body(axum::body::Body::empty()).unwrap());
+        for local in
+            ["http://localhost:1", "http://LOCALHOST", "http://127.0.0.1:5", "http://127.9.9.9", "http://[::1]:5"]
+        {
+            assert!(at(local), "{local}");
+        }
+        for foreign in
+            ["http://evil.example:50051", "http://localhost.evil.example", "http://10.0.0.1", "http://[::2]", "/"]
+        {
+            assert!(!at(foreign), "{foreign}");
+        }
+    }
+}
