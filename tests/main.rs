@@ -14,6 +14,7 @@ mod support;
 
 mod bad_input;
 mod docs;
+mod door;
 mod durable;
 mod half_close;
 mod house;

@@ -52,13 +52,19 @@ impl Raw {
 
     /// Begins a call; the server has its headers soon.
     pub async fn call(&mut self, path: &str, rooms: Option<&str>) -> Call {
+        let rooms = rooms.map(|rooms| ("rialto-rooms", rooms));
+        self.call_at(&self.address.to_string(), path, rooms).await
+    }
+
+    /// The same under another name of the server, and with another header.
+    pub async fn call_at(&mut self, authority: &str, path: &str, header: Option<(&str, &str)>) -> Call {
         let mut request = Request::builder()
             .method(Method::POST)
-            .uri(format!("http://{}{path}", self.address))
+            .uri(format!("http://{authority}{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
-        if let Some(rooms) = rooms {
-            request = request.header("rialto-rooms", rooms);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
         }
         let mut requests = soon(self.requests.clone().ready()).await.unwrap();
         let (headers, body) = requests.send_request(request.body(()).unwrap(), false).unwrap();
