@@ -3,6 +3,8 @@
 //! The framing is gRPC's `Length-Prefixed-Message`: a byte that says "not compressed", the length as four bytes in network order, the
 //! message (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
+use std::mem;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
@@ -60,8 +62,9 @@ impl Framer {
         if self.index.is_empty() {
             return None;
         }
-        let index = std::mem::take(&mut self.index);
-        Some(Batch { bytes: self.bytes.split().freeze(), index })
+        // Taken whole: a part split off would keep the block of the largest batch alive as long as the smallest.
+        let (bytes, index) = (mem::take(&mut self.bytes), mem::take(&mut self.index));
+        Some(Batch { bytes: bytes.freeze(), index })
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub max_file_bytes: u64,
     /// Rooms that may exist.
     pub max_rooms: usize,
+    /// Rooms that somebody is in.
+    pub max_open_rooms: usize,
     /// Rooms that one stream may be in.
     pub max_rooms_per_stream: usize,
     /// Places in rooms, of all streams.
@@ -127,6 +129,7 @@ impl Default for Config {
             max_streams_per_connection: 128,
             max_file_bytes: 0,
             max_rooms: 100_000,
+            max_open_rooms: 100_000,
             max_rooms_per_stream: 1_000,
             max_memberships: 1_000_000,
 
@@ -142,7 +145,7 @@ impl Default for Config {
             max_inflight_per_stream: 64,
             max_queued_messages: 8_192,
             max_queued_bytes: 4 * MIB,
-            max_queued_groups: 64,
+            max_queued_groups: 8,
             max_queued_joins: 1_024,
             max_ring_batches: 64,
             max_page_bytes: 256 * KIB,

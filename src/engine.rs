@@ -66,6 +66,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Applies all writes, in order, or none; returns the version under which they come out of the users' feed.
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError>;
 
+    /// Resolves when the engine can no longer write, for whatever reason; at once if that is so already.
+    async fn stopped(&self);
+
     /// Takes no further drafts: what was accepted is committed and emitted, then the rooms' feed ends. Users go on.
     async fn seal(&self);
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    batch::Batch,
+    batch::{self, Batch},
     engine::{Draft, Engine, Error as EngineError, Receipt, Record, Refused, RoomName},
 };
 use room::Room;
@@ -32,6 +32,8 @@ pub struct Settings {
     pub ring_batches: usize,
     /// Joins that may wait for the actor.
     pub inbox: usize,
+    /// Rooms that somebody is in.
+    pub open_rooms: usize,
     /// Places in rooms: a stream takes one for each room that it is in.
     pub memberships: usize,
     /// Rooms that one stream may be in.
@@ -47,6 +49,12 @@ pub enum Error {
     /// The stream is in as many rooms as it may be.
     #[error("a stream can be in at most {limit} rooms")]
     TooManyRooms {
+        /// The configured limit.
+        limit: usize,
+    },
+    /// Somebody is in as many rooms as there may be with a ring.
+    #[error("somebody is in as many as {limit} rooms, which is the limit")]
+    TooManyOpenRooms {
         /// The configured limit.
         limit: usize,
     },
@@ -110,7 +118,7 @@ pub struct Counts {
     pub members: usize,
 }
 
-/// Starts the actor. It ends when its feed does, which is when the engine has closed.
+/// Starts the actor. It ends when its feed does: when the engine is sealed, or has closed.
 #[must_use]
 pub fn start(
     settings: &Settings,
@@ -119,8 +127,8 @@ pub fn start(
 ) -> (Handle, JoinHandle<()>) {
     let (inbox, commands) = mpsc::channel(settings.inbox);
     let (leaves, left) = mpsc::channel(settings.memberships);
-    let ring_batches = settings.ring_batches;
-    let actor = Actor { rooms: HashMap::new(), commands, leaves, left, feed, ring_batches, unsent: Vec::new() };
+    let actor =
+        Actor { rooms: HashMap::new(), commands, leaves, left, feed, settings: settings.clone(), unsent: Vec::new() };
     let shared = Shared { engine, inbox, rooms_per_stream: settings.rooms_per_stream };
     (Handle(Arc::new(shared)), tokio::spawn(actor.run()))
 }
@@ -161,7 +169,7 @@ struct Actor {
     leaves: mpsc::Sender<RoomName>,
     left: mpsc::Receiver<RoomName>,
     feed: mpsc::Receiver<Vec<Record>>,
-    ring_batches: usize,
+    settings: Settings,
     /// Rooms with framed records that were not sent yet. Empty between two turns.
     unsent: Vec<RoomName>,
 }
@@ -171,7 +179,11 @@ impl Actor {
         loop {
             tokio::select! {
                 group = self.feed.recv() => match group {
-                    Some(group) => self.deliver(group),
+                    Some(group) => {
+                        self.deliver(group);
+                        // Subscribers on this thread get their turn before the ring moves on.
+                        tokio::task::yield_now().await;
+                    }
                     None => return tracing::debug!("the hub ends: its feed has ended"),
                 },
                 Some(command) = self.commands.recv() => self.obey(command),
@@ -180,13 +192,14 @@ impl Actor {
         }
     }
 
-    /// Frames everything that is ready, once a room, and sends it.
+    /// Frames what is ready, once a room, and sends it. One turn must not fill a ring by itself, or it would throw out also those who keep
+    /// up: it ends at a quarter of one.
     fn deliver(&mut self, group: Vec<Record>) {
-        self.frame(group);
-        // The feed's capacity bounds this: what comes in meanwhile is the next turn's.
-        for _ in 0..self.feed.len() {
+        let turn = self.settings.ring_batches * batch::MAX_BYTES / 4;
+        let mut framed = self.frame(group);
+        while framed < turn {
             match self.feed.try_recv() {
-                Ok(group) => self.frame(group),
+                Ok(group) => framed += self.frame(group),
                 Err(_) => break,
             }
         }
@@ -197,8 +210,11 @@ impl Actor {
         }
     }
 
-    fn frame(&mut self, group: Vec<Record>) {
+    /// Says how many bytes of messages there were.
+    fn frame(&mut self, group: Vec<Record>) -> usize {
+        let mut bytes = 0;
         for record in group {
+            bytes += record.size();
             // A room that nobody is in has no ring: its messages are in the log.
             if let Some(room) = self.rooms.get_mut(&record.room) {
                 if !room.has_unsent() {
@@ -207,6 +223,7 @@ impl Actor {
                 room.frame(record);
             }
         }
+        bytes
     }
 
     fn obey(&mut self, command: Command) {
@@ -222,7 +239,11 @@ impl Actor {
 
     fn join(&mut self, name: RoomName) -> Result<Joined, Error> {
         let permit = self.leaves.clone().try_reserve_owned().map_err(|_| Error::TooManyMemberships)?;
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.ring_batches));
+        let limit = self.settings.open_rooms;
+        if self.rooms.len() >= limit && !self.rooms.contains_key(&name) {
+            return Err(Error::TooManyOpenRooms { limit });
+        }
+        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.settings.ring_batches));
         Ok(Joined { batches: room.join(), membership: Membership { room: name, leave: Some(permit) } })
     }
 

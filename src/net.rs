@@ -59,8 +59,10 @@ pub(crate) struct Tasks {
     pub(crate) streams: TaskTracker,
     /// No new connections or streams; what runs may end by itself.
     pub(crate) drain: CancellationToken,
-    /// What runs is dropped.
-    pub(crate) abort: CancellationToken,
+    /// What runs of the streams is dropped, and they are reset.
+    pub(crate) abort_streams: CancellationToken,
+    /// What is left of the connections is dropped.
+    pub(crate) abort_connections: CancellationToken,
 }
 
 /// Accepts until it is told to drain.
@@ -74,6 +76,8 @@ where
 {
     let http = Arc::new(http(&settings, &tasks));
     let places = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
+    // Said once until there is a place again, so that whoever is refused cannot fill the log.
+    let mut full = false;
     loop {
         let accepted = tokio::select! {
             () = tasks.drain.cancelled() => return,
@@ -87,9 +91,12 @@ where
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%peer, limit = settings.connections, "connection refused: there are as many as there may be");
+            if !std::mem::replace(&mut full, true) {
+                tracing::warn!(%peer, limit = settings.connections, "refusing connections: there are as many as may be");
+            }
             continue;
         };
+        full = false;
         let io = match prepare(stream, settings.first_bytes) {
             Ok(io) => io,
             Err(error) => {
@@ -99,7 +106,7 @@ where
         };
         let connection =
             http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned();
-        let (drain, abort) = (tasks.drain.clone(), tasks.abort.clone());
+        let (drain, abort) = (tasks.drain.clone(), tasks.abort_connections.clone());
         tasks.connections.spawn(async move {
             let _place = place;
             let ended = abort.run_until_cancelled_owned(drive(connection, drain)).await;
@@ -111,6 +118,9 @@ where
         });
     }
 }
+
+/// Bytes that an HTTP/1 connection may buffer. No call comes that way.
+const HTTP_1_BUFFER: usize = 16 * 1024;
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -135,9 +145,9 @@ where
 }
 
 fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
-    let executor = StreamExecutor { streams: tasks.streams.clone(), abort: tasks.abort.clone() };
+    let executor = StreamExecutor { streams: tasks.streams.clone(), abort: tasks.abort_streams.clone() };
     let mut http = auto::Builder::new(executor);
-    http.http1().timer(TokioTimer::new()).header_read_timeout(settings.first_bytes);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(settings.first_bytes).max_buf_size(HTTP_1_BUFFER);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.concurrent_streams)
@@ -158,16 +168,14 @@ fn prepare(stream: TcpStream, first_bytes: Duration) -> io::Result<Socket<TcpStr
     Ok(Socket::new(stream, first_bytes))
 }
 
-/// Without descriptors, accepting again at once would only fail again.
+/// Unless it was only the one connection that failed, accepting again at once would fail again: descriptors or memory have run out.
 async fn pause_if_exhausted(error: &io::Error, drain: &CancellationToken) {
-    /// `ENFILE` and `EMFILE` of `accept(2)`.
-    const EXHAUSTED: [i32; 2] = [23, 24];
-    if error.raw_os_error().is_some_and(|code| EXHAUSTED.contains(&code)) {
-        tracing::warn!(%error, "not accepting connections for a moment: raise the limit of open files");
-        drain.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await;
-    } else {
-        tracing::debug!(%error, "a connection was lost before it was accepted");
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        return tracing::debug!(%error, "a connection was lost before it was accepted");
     }
+    tracing::warn!(%error, "not accepting connections for a moment: is the limit of open files too low?");
+    drain.run_until_cancelled(tokio::time::sleep(Duration::from_millis(100))).await;
 }
 
 /// Runs the streams of HTTP/2 connections where they are counted, awaited, and dropped if the drain takes too long.

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
@@ -51,7 +51,7 @@ pub struct Server {
     chats: Streams,
     tasks: net::Tasks,
     engine: Arc<dyn Engine>,
-    /// What ends by itself: the accept loop when it is told to drain, the hub and the users when the engine is closed.
+    /// What ends by itself: the accept loop when it is told to drain, the hub when the engine is sealed, the rest when it is closed.
     actors: Vec<JoinHandle<()>>,
     _temporary: Option<TempDir>,
 }
@@ -87,13 +87,17 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let tasks = net::Tasks::default();
     let parts = rpc::ChatParts { hub: hub.clone(), streams: chats.clone(), draining: tasks.drain.clone() };
     let (health, routes) = routes(config, parts, users).await?;
+    let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
     let service = ServiceBuilder::new()
         // The end of a request is a half-close, or an error.
-        .map_request(rpc::HalfClose::wrap)
+        .map_request(|request| rpc::HalfClose::wrap(request).map(axum::body::Body::new))
+        // Only gRPC, only from where it may come, and only as long as the client waits.
+        .layer(axum::middleware::from_fn_with_state(door, rpc::door))
         // One status for a frame above the limit.
         .map_response(rpc::rename_oversize)
         .service(routes);
     let accept = tokio::spawn(net::serve(listener, service, net_settings(config), tasks.clone()));
+    let watch = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
 
     Ok(Server {
         address,
@@ -103,9 +107,17 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         chats,
         tasks,
         engine,
-        actors: vec![accept, hub_task, users_task],
+        actors: vec![accept, watch, hub_task, users_task],
         _temporary: temporary,
     })
+}
+
+/// A log that takes no more writes is no longer serving; balancers go elsewhere.
+async fn tell_when_stopped(engine: Arc<dyn Engine>, health: HealthReporter) {
+    engine.stopped().await;
+    for service in SERVICES {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
 }
 
 /// Every service on the main port.
@@ -115,7 +127,6 @@ async fn routes(
     users: users::Users,
 ) -> Result<(HealthReporter, axum::Router), Error> {
     let settings = rpc_settings(config);
-    let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -131,8 +142,7 @@ async fn routes(
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
         // The router prefers the longer path: Chat goes to its own service, every other method to the generated one.
-        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings))
-        .layer(axum::middleware::from_fn_with_state(door, rpc::door));
+        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings));
     Ok((health, routes))
 }
 
@@ -171,23 +181,32 @@ impl Server {
         self.tasks.streams.close();
         self.tasks.drain.cancel();
 
+        let (most, some) = (self.drain_within.mul_f32(0.75), self.drain_within.mul_f32(0.125));
         let drained = async {
             // What was accepted goes its way: to the log, through the hub, which ends behind it, and out of the streams, which end then.
             self.engine.seal().await;
             self.ended().await;
         };
-        if tokio::time::timeout(self.drain_within.mul_f32(0.75), drained).await.is_err() {
-            tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: dropping what is left");
-            self.tasks.abort.cancel();
-            self.ended().await;
-        }
-        self.engine.close().await;
-        for actor in self.actors.drain(..) {
-            if let Err(error) = actor.await {
-                tracing::error!(%error, "an actor failed");
+        if timeout(most, drained).await.is_err() {
+            tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: resetting what is left");
+            self.tasks.abort_streams.cancel();
+            if timeout(some, self.ended()).await.is_err() {
+                self.tasks.abort_connections.cancel();
             }
         }
-        tracing::info!("ended");
+        let actors = std::mem::take(&mut self.actors);
+        let closed = async {
+            self.engine.close().await;
+            for actor in actors {
+                if let Err(error) = actor.await {
+                    tracing::error!(%error, "an actor failed");
+                }
+            }
+        };
+        match timeout(some, closed).await {
+            Ok(()) => tracing::info!("ended"),
+            Err(_) => tracing::error!("ended without the log, which does not answer"),
+        }
     }
 
     /// All connections and streams have ended.
@@ -201,7 +220,8 @@ impl Drop for Server {
     /// A server that is dropped without a shutdown leaves nothing running.
     fn drop(&mut self) {
         self.tasks.drain.cancel();
-        self.tasks.abort.cancel();
+        self.tasks.abort_streams.cancel();
+        self.tasks.abort_connections.cancel();
         self.actors.iter().for_each(JoinHandle::abort);
     }
 }
@@ -231,6 +251,7 @@ fn hub_settings(config: &Config) -> hub::Settings {
     hub::Settings {
         ring_batches: config.max_ring_batches,
         inbox: config.max_queued_joins,
+        open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,
         rooms_per_stream: config.max_rooms_per_stream,
     }

@@ -8,9 +8,10 @@ use rialto::{
 };
 
 use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{Chat, Client, Hub, client, keyed, process::Process, rejected, soon};
+use crate::support::{Chat, Client, Hub, client, keyed, process::Process, rejected, soon, wire::connection};
 
 /// What the log holds of a room, read by the engine itself when the server is gone.
 async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
@@ -221,10 +222,17 @@ async fn after_a_failed_commit_nothing_is_acknowledged_until_a_restart() {
     let hub = Hub::start_in(folder, |_| {}).await;
     let mut other = hub.chat("den").await;
     let mut chat = hub.chat("den").await;
+    let mut health = HealthClient::new(connection(hub.address()).await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::Serving);
     chat.say("den", "ada", "poison").await;
+    // Even so, OK would say that everything is settled.
+    chat.half_close();
     let status = chat.rest().await.1.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "the outcome is unknown, so the stream ends");
     assert_eq!(status.get_error_details().error_info().unwrap().reason, "LOG_STOPPED");
+
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
 
     other.say("den", "bob", "after").await;
     let answer = other.next().await;

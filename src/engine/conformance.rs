@@ -301,6 +301,8 @@ pub(crate) async fn after_close_everything_accepted_is_there_and_nothing_more_is
     let late = engine.append(draft("a", "late")).await.unwrap_err();
     assert!(matches!(late.error, Error::Stopped));
     assert_eq!(late.draft.unwrap().text, "late");
+    assert!(matches!(engine.position(&room("a")).await, Err(Error::Stopped)));
+    engine.stopped().await;
     let users = engine.write_users(vec![UserWrite::Create(user("late", ""))]).await;
     assert!(matches!(users, Err(WriteError::Engine(Error::Stopped))));
     drop((engine, feeds));

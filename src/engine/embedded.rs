@@ -19,7 +19,7 @@ use std::{
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{Draft, Engine, Error, Feeds, Page, Position, Receipt, Refused, RoomName, User, UserWrite, WriteError};
@@ -67,6 +67,9 @@ pub enum OpenError {
     /// The bundled SQLite is older than 3.51.3.
     #[error("SQLite {0} is too old: 3.51.3 or later is needed")]
     OldSqlite(&'static str),
+    /// The file system does not carry a write-ahead log.
+    #[error("{0} cannot have a write-ahead log here; put the data folder on a local disk")]
+    NoWriteAheadLog(PathBuf),
     /// What a crash left behind could not be made durable.
     #[error("the write-ahead log of {0} could not be written back; is another program reading the file?")]
     Checkpoint(PathBuf),
@@ -86,6 +89,8 @@ pub struct Embedded {
     epoch: String,
     queue: Queue,
     readers: Readers,
+    /// Set when the writer can no longer promise durability, closed when it has ended.
+    stopped: watch::Receiver<bool>,
     page_bytes: usize,
     writer: Mutex<Option<WriterThread>>,
 }
@@ -108,16 +113,23 @@ pub fn open(settings: &Settings) -> Result<(Arc<Embedded>, Feeds), OpenError> {
     let (rooms_feed, rooms) = mpsc::channel(settings.feed_groups);
     let (users_feed, users) = mpsc::channel(settings.feed_groups);
     let log = log::Log::new(&connection, settings.rooms).map_err(database)?;
-    let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed)
+    let (stop, stopped) = watch::channel(false);
+    let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed, stop)
         .map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
 
-    let engine = Embedded { epoch, queue, readers, page_bytes: settings.page_bytes, writer: Mutex::new(Some(writer)) };
+    let writer = Mutex::new(Some(writer));
+    let engine = Embedded { epoch, queue, readers, stopped, page_bytes: settings.page_bytes, writer };
     Ok((Arc::new(engine), Feeds { rooms, users }))
 }
 
 fn lock_folder(folder: &Path) -> Result<File, OpenError> {
     let failed = |cause| OpenError::Folder { folder: folder.to_owned(), cause };
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    if !folder.is_dir() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        // SQLite makes its files durable in the folder, but not the folder in the one above.
+        let path = folder.canonicalize().map_err(failed)?;
+        path.parent().map_or(Ok(()), |above| File::open(above)?.sync_all()).map_err(failed)?;
+    }
     let lock = File::create(folder.join("rialto.lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -151,6 +163,10 @@ impl Engine for Embedded {
         self.queue.write_users(writes).await
     }
 
+    async fn stopped(&self) {
+        _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    }
+
     async fn seal(&self) {
         self.queue.seal().await;
     }
@@ -160,6 +176,7 @@ impl Engine for Embedded {
         if let Some(writer) = self.writer.lock().await.take() {
             writer.join().await;
         }
+        self.readers.close();
     }
 }
 

@@ -47,6 +47,14 @@ pub struct Record {
     pub text: String,
 }
 
+impl Record {
+    /// Its share of a page or a batch, in bytes, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.user_id.len() + self.id.len() + self.text.len()
+    }
+}
+
 /// A moment, in nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);

@@ -57,6 +57,21 @@ pub enum UserWrite {
     },
 }
 
+impl UserWrite {
+    /// Its share of a queue, in bytes, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let held = match self {
+            Self::Create(user) | Self::Replace(user) => {
+                let keys = user.username_key.len() + user.email_key.len();
+                size_of::<User>() + user.username.len() + user.email.len() + keys
+            }
+            Self::Delete { .. } => 0,
+        };
+        size_of::<Self>() + held
+    }
+}
+
 /// A change of a user that took effect.
 #[derive(Debug, Clone)]
 pub enum UserChange {

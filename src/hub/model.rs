@@ -101,7 +101,13 @@ async fn run(steps: Vec<Step>) {
     })
     .unwrap();
     let engine: Arc<dyn Engine> = engine;
-    let settings = Settings { ring_batches: 1024, inbox: 4, memberships: 1000, rooms_per_stream: ROOMS.len() };
+    let settings = Settings {
+        ring_batches: 1024,
+        inbox: 4,
+        open_rooms: ROOMS.len(),
+        memberships: 1000,
+        rooms_per_stream: ROOMS.len(),
+    };
     let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms);
 
     // What the witness has seen was batched; it never leaves.

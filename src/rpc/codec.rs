@@ -118,7 +118,9 @@ where
                 if let Some(data) = frame.data_ref() {
                     self.framing.advance(data);
                 }
-                Some(Ok(frame))
+                // tonic looks no further than the trailers.
+                let cut = frame.is_trailers() && self.framing.is_inside();
+                Some(if cut { Err(Failure::truncated().into()) } else { Ok(frame) })
             }
             Some(Err(_)) => Some(Err(Failure::reset().into())),
             None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(Failure::reset().into())),

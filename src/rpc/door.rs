@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, StatusCode, header, uri::Authority};
+use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
 use super::status::Failure;
@@ -30,6 +30,11 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
         *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return refused;
     }
+    if request.version() < Version::HTTP_2 {
+        let mut refused = Response::new(axum::body::Body::from("gRPC needs HTTP/2\n"));
+        *refused.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+        return refused;
+    }
     if door.local_names_only && !is_local(&request) {
         let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
         return refuse(Failure::foreign(detail));
@@ -47,7 +52,7 @@ fn refuse(failure: Failure) -> Response {
     Status::from(failure).into_http::<Body>().map(axum::body::Body::new)
 }
 
-/// The authority of HTTP/2, or the host of HTTP/1, is a name of this machine.
+/// The authority of the request, or the host that stands for it, is a name of this machine.
 fn is_local(request: &Request) -> bool {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named = host.map(str::parse::<Authority>).and_then(Result::ok);

@@ -4,7 +4,7 @@ use prost::DecodeError;
 use tonic::Code;
 use uuid::Uuid;
 
-use super::status::Failure;
+use super::status::{Failure, NAME_BYTES};
 use crate::{
     engine::{Draft, RoomName},
     hub::Subscription,
@@ -24,9 +24,6 @@ pub(super) struct Bad {
     pub(super) room: String,
     pub(super) id: String,
 }
-
-/// Bytes of a user id or an idempotency key.
-const NAME_BYTES: usize = 128;
 
 impl Rules {
     pub(super) fn check(

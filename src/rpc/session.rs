@@ -24,7 +24,7 @@ use tonic::{Code, Status, Streaming};
 use super::{draft, status::Failure};
 use crate::{
     batch,
-    engine::{Appended, Receipt, Record, Refused, RoomName},
+    engine::{Appended, Error as EngineError, Receipt, Record, Refused, RoomName},
     hub::{self, Ended, Subscription},
     proto::user::{ChatMessage, Duplicate, chat_message::Event},
 };
@@ -82,7 +82,9 @@ pub(super) struct Session {
     answered_last: bool,
     /// The hub has ended, and everything that it sent was delivered.
     hub_ended: bool,
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    draining: CancellationToken,
+    /// For a stream in no room, which hears of a drain from nobody else.
+    drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -111,6 +113,7 @@ struct Inflight {
 
 impl Session {
     pub(super) fn new(start: Start) -> Self {
+        let drained = start.subscription.is_empty().then(|| Box::pin(start.draining.clone().cancelled_owned()));
         Self {
             hub: start.hub,
             incoming: Incoming::Open(Box::new(start.requests)),
@@ -123,7 +126,8 @@ impl Session {
             answers: BytesMut::new(),
             answered_last: false,
             hub_ended: false,
-            draining: Box::pin(start.draining.cancelled_owned()),
+            draining: start.draining,
+            drained,
             _place: start.place,
         }
     }
@@ -131,7 +135,7 @@ impl Session {
     /// Takes outcomes and messages until it must wait.
     fn advance(&mut self, cx: &mut Context<'_>) {
         // A stream in rooms hears of a drain by the end of these, after everything that was accepted.
-        if self.subscription.is_empty() && self.draining.as_mut().poll(cx).is_ready() {
+        if self.drained.as_mut().is_some_and(|drained| drained.as_mut().poll(cx).is_ready()) {
             self.take_no_more(Failure::draining().into());
         }
         // So many and no more, that a fast sender still receives.
@@ -157,6 +161,15 @@ impl Session {
     fn take_no_more(&mut self, status: Status) {
         if matches!(self.incoming, Incoming::Open(_)) {
             self.incoming = Incoming::Over(status);
+        }
+    }
+
+    /// Something that is owed will never come: the end is no OK, even after a half-close.
+    fn fail(&mut self, status: Status) {
+        if matches!(&self.incoming, Incoming::Over(end) if end.code() == Code::Ok) {
+            self.incoming = Incoming::Over(status);
+        } else {
+            self.take_no_more(status);
         }
     }
 
@@ -202,7 +215,7 @@ impl Session {
         let failure = Failure::from(refused.error);
         match refused.draft {
             Some(draft) => self.answer(&failure.into_rejected(draft.room.as_str().to_owned(), draft.id, nth)),
-            None => self.take_no_more(failure.into()),
+            None => self.fail(failure.into()),
         }
     }
 
@@ -234,9 +247,15 @@ impl Session {
             Poll::Pending => None,
             Poll::Ready(Ok(batch)) => Some(Frame::data(batch)),
             Poll::Ready(Err(lagged @ Ended::Lagged { .. })) => Some(self.end(&Failure::from(lagged).into())),
-            Poll::Ready(Err(closed @ Ended::Closed)) => {
+            Poll::Ready(Err(Ended::Closed)) => {
                 self.hub_ended = true;
-                self.take_no_more(Failure::from(closed).into());
+                let failure =
+                    if self.draining.is_cancelled() { Failure::draining() } else { EngineError::Stopped.into() };
+                if self.subscription.is_settled() {
+                    self.take_no_more(failure.into());
+                } else {
+                    self.fail(failure.into());
+                }
                 None
             }
         }

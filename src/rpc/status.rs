@@ -7,11 +7,14 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    engine::{BadRoomName, Error as EngineError},
+    engine::{BadRoomName, Error as EngineError, RoomName},
     hub,
     proto::user::{ChatMessage, Rejected, chat_message::Event},
     users,
 };
+
+/// Bytes of a user id or an idempotency key.
+pub(super) const NAME_BYTES: usize = 128;
 
 /// The domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "rialto";
@@ -94,8 +97,14 @@ impl Failure {
         Self::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not supported by this version"))
     }
 
-    /// What a stream is told of one of its messages.
-    pub(crate) fn into_rejected(self, room: String, id: String, nth: u64) -> ChatMessage {
+    /// What a stream is told of one of its messages. Names that are longer than they may be are left out: `nth` says which message it is.
+    pub(crate) fn into_rejected(self, mut room: String, mut id: String, nth: u64) -> ChatMessage {
+        if room.len() > RoomName::MAX_LEN {
+            room.clear();
+        }
+        if id.len() > NAME_BYTES {
+            id.clear();
+        }
         let retry_after = self.retry_after.and_then(|after| prost_types::Duration::try_from(after).ok());
         let rejected = Rejected {
             id,
@@ -168,10 +177,13 @@ impl From<hub::Error> for Failure {
             hub::Error::TooManyRooms { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_IN_STREAM", detail).retry_after(1)
             }
+            hub::Error::TooManyOpenRooms { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_OPEN_ROOMS", detail).retry_after(10)
+            }
             hub::Error::TooManyMemberships => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
             }
-            hub::Error::Closed => Self::draining(),
+            hub::Error::Closed => EngineError::Stopped.into(),
             hub::Error::Engine(error) => error.into(),
         }
     }
@@ -184,7 +196,7 @@ impl From<hub::Ended> for Failure {
                 let detail = format!("too slow a reader of {room}: messages after seq {last_seq} were not delivered");
                 Self::new(Code::ResourceExhausted, "LAGGED", detail).retry_after(1)
             }
-            hub::Ended::Closed => Self::draining(),
+            hub::Ended::Closed => EngineError::Stopped.into(),
         }
     }
 }

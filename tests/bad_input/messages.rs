@@ -28,7 +28,9 @@ fn row(message: ChatMessage, code: Code, reason: &'static str) -> Row {
     let (name, sent) = (format!("{message:?}"), frame(&message));
     // No room is the lobby.
     let room = if message.room.is_empty() { "lobby".into() } else { message.room };
-    Row { name, sent, code, reason, room, id: message.id }
+    // What is longer than a name may be is not repeated.
+    let repeated = |name: String, most: usize| if name.len() <= most { name } else { String::new() };
+    Row { name, sent, code, reason, room: repeated(room, 64), id: repeated(message.id, 128) }
 }
 
 fn bytes(name: &str, sent: Bytes) -> Row {
@@ -319,6 +321,18 @@ async fn a_stream_more_than_may_be_is_refused_until_one_ends() {
     drop(first);
     hub.counts_become(|counts| counts.chats == 0).await;
     Chat::open(&mut client, Some("den")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_room_more_than_may_be_is_refused_until_one_is_left() {
+    let hub = Hub::start_with(|config| config.max_open_rooms = 1).await;
+    let den = hub.chat("den").await;
+    let refused = Chat::open(&mut hub.client().await, Some("attic")).await.map(drop).unwrap_err();
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_OPEN_ROOMS").retry());
+    hub.chat("den").await;
+    drop(den);
+    hub.counts_become(|counts| counts.rooms == 0).await;
+    hub.chat("attic").await;
 }
 
 #[tokio::test]

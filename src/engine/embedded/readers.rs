@@ -29,6 +29,12 @@ impl Readers {
         Ok(Self(Arc::new(Pool { permits: Arc::new(Semaphore::new(count.get())), idle: Mutex::new(connections) })))
     }
 
+    /// Later reads fail; those under way end.
+    pub(super) fn close(&self) {
+        self.0.permits.close();
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Runs one read, on a thread that may block. It ends even if the caller goes away, and gives its connection back.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Error>
     where

@@ -53,11 +53,16 @@ const FIRST: &str = "
 /// Makes the file durable, current and safe to serve from.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), OpenError> {
     let database = |cause| OpenError::Database { file: file.to_owned(), cause };
+    // SQLite answers with the mode that it has, and no error where it cannot have this one.
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(database)?;
+    if mode != "wal" {
+        return Err(OpenError::NoWriteAheadLog(file.to_owned()));
+    }
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL;
-             PRAGMA foreign_keys = ON;",
+            "PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA journal_size_limit = 67108864;",
         )
         .map_err(database)?;
     write_back(connection, file)?;

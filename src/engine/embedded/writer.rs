@@ -3,7 +3,7 @@
 use std::{fs::File, io, sync::Arc, thread};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{Settings, from_sqlite, log::Log, users};
 use crate::engine::{
@@ -28,13 +28,24 @@ enum Command {
 #[derive(Debug)]
 enum Write {
     Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
-    Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>> },
+    Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
+}
+
+/// Bytes of one group, at which the next begins: a transaction that lasts, or a burst that overflows the rings, would harm others.
+const GROUP_BYTES: usize = 1 << 20;
+
+impl Write {
+    fn size(&self) -> usize {
+        match self {
+            Self::Append { draft, .. } => draft.size(),
+            Self::Users { writes, .. } => writes.iter().map(UserWrite::size).sum(),
+        }
+    }
 }
 
 impl Queue {
     pub(super) async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
-        let size = u32::try_from(draft.size().min(self.max_bytes)).unwrap_or(u32::MAX);
-        let Ok(bytes) = Arc::clone(&self.bytes).acquire_many_owned(size).await else {
+        let Ok(bytes) = self.reserve(draft.size()).await else {
             return Err(Refused::new(Some(draft), Error::Stopped));
         };
         let Ok(place) = self.commands.reserve().await else {
@@ -45,9 +56,16 @@ impl Queue {
         Ok(receipt)
     }
 
+    /// What is larger than the whole queue takes all of it.
+    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let share = u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX);
+        Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Error::Stopped)
+    }
+
     pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
+        let bytes = self.reserve(writes.iter().map(UserWrite::size).sum()).await?;
         let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::Write(Write::Users { writes, reply })).await;
+        let sent = self.commands.send(Command::Write(Write::Users { writes, reply, _bytes: bytes })).await;
         sent.map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
     }
@@ -87,6 +105,7 @@ pub(super) fn start(
     lock: File,
     rooms_feed: mpsc::Sender<Vec<Record>>,
     users_feed: mpsc::Sender<UserChanges>,
+    stopped: watch::Sender<bool>,
 ) -> io::Result<(Queue, WriterThread)> {
     let max_bytes = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
     let (commands, inbox) = mpsc::channel(settings.queue_drafts);
@@ -98,7 +117,7 @@ pub(super) fn start(
         rooms_feed: Some(rooms_feed),
         users_feed,
         users_version: 0,
-        stopped: false,
+        stopped,
         _lock: lock,
     };
     let thread = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?;
@@ -114,7 +133,7 @@ struct Writer {
     users_feed: mpsc::Sender<UserChanges>,
     users_version: u64,
     /// A commit failed: whether the file has it is unknown, so nothing may be acknowledged any more.
-    stopped: bool,
+    stopped: watch::Sender<bool>,
     _lock: File,
 }
 
@@ -142,23 +161,26 @@ impl Writer {
         }
     }
 
-    /// All writes that wait, up to a command of another kind, which comes after them. The queue's limits bound it.
+    /// All writes that wait, up to a command of another kind, which comes after them.
     fn group(&mut self, first: Command) -> (Vec<Write>, Option<Command>) {
         let mut group = Vec::new();
+        let mut bytes = 0;
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Write(write) => group.push(write),
+                Command::Write(write) => {
+                    bytes += write.size();
+                    group.push(write);
+                }
                 other => return (group, Some(other)),
             }
-            let full = group.len() >= self.inbox.max_capacity();
-            next = if full { None } else { self.inbox.try_recv().ok() };
+            next = if bytes < GROUP_BYTES { self.inbox.try_recv().ok() } else { None };
         }
         (group, None)
     }
 
     fn settle(&mut self, group: Vec<Write>) {
-        if self.stopped {
+        if *self.stopped.borrow() {
             return refuse(group, &Error::Stopped);
         }
         match self.commit(&group) {
@@ -166,7 +188,7 @@ impl Writer {
             Err(error) => match self.passing(&error) {
                 Some(passing) => refuse(group, &passing),
                 // Whether this group is in the file is unknown. Unanswered, its receipts say that the log has stopped.
-                None => self.stopped = true,
+                None => _ = self.stopped.send_replace(true),
             },
         }
     }
