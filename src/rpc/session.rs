@@ -234,7 +234,7 @@ impl Session {
             return None;
         }
         self.answered_last = true;
-        Some(Frame::data(self.answers.split().freeze()))
+        Some(Frame::data(std::mem::take(&mut self.answers).freeze()))
     }
 
     /// What the rooms say, unless the stream is about to end anyway.
@@ -249,20 +249,22 @@ impl Session {
             Poll::Ready(Err(lagged @ Ended::Lagged { .. })) => Some(self.end(&Failure::from(lagged).into())),
             Poll::Ready(Err(Ended::Closed)) => {
                 self.hub_ended = true;
-                let failure =
-                    if self.draining.is_cancelled() { Failure::draining() } else { EngineError::Stopped.into() };
-                if self.subscription.is_settled() {
-                    self.take_no_more(failure.into());
-                } else {
-                    self.fail(failure.into());
-                }
+                self.take_no_more(self.why_the_hub_ended());
                 None
             }
         }
     }
 
-    /// The end, if there is a reason and nothing is owed.
+    fn why_the_hub_ended(&self) -> Status {
+        let failure = if self.draining.is_cancelled() { Failure::draining() } else { EngineError::Stopped.into() };
+        failure.into()
+    }
+
+    /// The end, if there is a reason and nothing is owed that could still come.
     fn end_if_settled(&mut self) -> Option<Frame<Bytes>> {
+        if self.hub_ended && !self.subscription.is_settled() {
+            self.fail(self.why_the_hub_ended());
+        }
         match &self.incoming {
             Incoming::Over(status) if self.owes_nothing() => {
                 let status = status.clone();
