@@ -28,6 +28,12 @@ impl Batch {
         self.index.last().map_or(0, |(seq, _)| *seq)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The frames above `seq`, if there are any, without a copy.
     #[must_use]
     pub fn after(&self, seq: u64) -> Option<Bytes> {

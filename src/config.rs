@@ -76,6 +76,8 @@ pub struct Config {
     pub max_queued_joins: usize,
     /// Batches that a room keeps for its slowest subscriber.
     pub max_ring_batches: usize,
+    /// Bytes that the rings of all rooms keep; beyond, the oldest batches are given up, and who had not read them has lagged.
+    pub max_ring_bytes: usize,
     /// Bytes of a page read from the log.
     pub max_page_bytes: usize,
     /// Connections that read the data file.
@@ -148,6 +150,7 @@ impl Default for Config {
             max_queued_groups: 8,
             max_queued_joins: 1_024,
             max_ring_batches: 64,
+            max_ring_bytes: 256 * MIB,
             max_page_bytes: 256 * KIB,
             max_readers: NonZeroUsize::MIN.saturating_add(3),
 
@@ -250,6 +253,7 @@ impl Config {
             ("max_queued_groups", self.max_queued_groups as u64, 1 << 20),
             ("max_queued_joins", self.max_queued_joins as u64, 1 << 24),
             ("max_ring_batches", self.max_ring_batches as u64, 1 << 16),
+            ("max_ring_bytes", self.max_ring_bytes as u64, 1 << 40),
             ("max_memberships", self.max_memberships as u64, 1 << 30),
             ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
             ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),

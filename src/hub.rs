@@ -5,6 +5,7 @@
 //! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
 //! - The actor awaits its inbox, its feed and nothing else; never the engine, never a subscriber.
 
+mod budget;
 #[cfg(test)]
 mod model;
 mod room;
@@ -18,9 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    batch::{self, Batch},
+    batch,
     engine::{Draft, Engine, Error as EngineError, Receipt, Record, Refused, RoomName},
 };
+use budget::{Budget, Kept};
 use room::Room;
 pub use room::message;
 pub use subscription::{Ended, Subscription};
@@ -30,6 +32,8 @@ pub use subscription::{Ended, Subscription};
 pub struct Settings {
     /// Batches that a room's ring keeps for its slowest subscriber.
     pub ring_batches: usize,
+    /// Bytes that the rings of all rooms keep; beyond, the oldest batches are given up.
+    pub ring_bytes: usize,
     /// Joins that may wait for the actor.
     pub inbox: usize,
     /// Rooms that somebody is in.
@@ -89,7 +93,7 @@ enum Command {
 /// A place in a room.
 #[derive(Debug)]
 struct Joined {
-    batches: broadcast::Receiver<Arc<Batch>>,
+    batches: broadcast::Receiver<Arc<Kept>>,
     membership: Membership,
 }
 
@@ -116,6 +120,8 @@ pub struct Counts {
     pub rooms: usize,
     /// Subscribers, each counted once for each room that it is in.
     pub members: usize,
+    /// Bytes that all rings keep.
+    pub ring_bytes: usize,
 }
 
 /// Starts the actor. It ends when its feed does: when the engine is sealed, or has closed.
@@ -127,8 +133,16 @@ pub fn start(
 ) -> (Handle, JoinHandle<()>) {
     let (inbox, commands) = mpsc::channel(settings.inbox);
     let (leaves, left) = mpsc::channel(settings.memberships);
-    let actor =
-        Actor { rooms: HashMap::new(), commands, leaves, left, feed, settings: settings.clone(), unsent: Vec::new() };
+    let actor = Actor {
+        rooms: HashMap::new(),
+        commands,
+        leaves,
+        left,
+        feed,
+        settings: settings.clone(),
+        budget: Budget::new(settings.ring_bytes),
+        unsent: Vec::new(),
+    };
     let shared = Shared { engine, inbox, rooms_per_stream: settings.rooms_per_stream };
     (Handle(Arc::new(shared)), tokio::spawn(actor.run()))
 }
@@ -170,6 +184,7 @@ struct Actor {
     left: mpsc::Receiver<RoomName>,
     feed: mpsc::Receiver<Vec<Record>>,
     settings: Settings,
+    budget: Budget,
     /// Rooms with framed records that were not sent yet. Empty between two turns.
     unsent: Vec<RoomName>,
 }
@@ -205,7 +220,7 @@ impl Actor {
         }
         for name in self.unsent.drain(..) {
             if let Some(room) = self.rooms.get_mut(&name) {
-                room.send();
+                room.send(&mut self.budget);
             }
         }
     }
@@ -220,7 +235,7 @@ impl Actor {
                 if !room.has_unsent() {
                     self.unsent.push(record.room.clone());
                 }
-                room.frame(record);
+                room.frame(record, &mut self.budget);
             }
         }
         bytes
@@ -232,7 +247,7 @@ impl Actor {
             Command::Join { room, joined } => drop(joined.send(self.join(room))),
             Command::Count { counts } => {
                 let members = self.rooms.values().map(Room::members).sum();
-                _ = counts.send(Counts { rooms: self.rooms.len(), members });
+                _ = counts.send(Counts { rooms: self.rooms.len(), members, ring_bytes: self.budget.held() });
             }
         }
     }

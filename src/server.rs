@@ -69,6 +69,8 @@ pub struct Counts {
     pub rooms: usize,
     /// Members of rooms.
     pub members: usize,
+    /// Bytes that the rings of all rooms keep.
+    pub ring_bytes: usize,
 }
 
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
@@ -158,13 +160,14 @@ impl Server {
 
     /// What it holds now.
     pub async fn counts(&self) -> Counts {
-        let hub::Counts { rooms, members } = self.hub.counts().await.unwrap_or_default();
+        let hub::Counts { rooms, members, ring_bytes } = self.hub.counts().await.unwrap_or_default();
         Counts {
             connections: self.tasks.connections.len(),
             streams: self.tasks.streams.len(),
             chats: self.chats.count(),
             rooms,
             members,
+            ring_bytes,
         }
     }
 
@@ -250,6 +253,7 @@ fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
 fn hub_settings(config: &Config) -> hub::Settings {
     hub::Settings {
         ring_batches: config.max_ring_batches,
+        ring_bytes: config.max_ring_bytes,
         inbox: config.max_queued_joins,
         open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,

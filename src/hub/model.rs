@@ -103,6 +103,7 @@ async fn run(steps: Vec<Step>) {
     let engine: Arc<dyn Engine> = engine;
     let settings = Settings {
         ring_batches: 1024,
+        ring_bytes: 1 << 20,
         inbox: 4,
         open_rooms: ROOMS.len(),
         memberships: 1000,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::budget::{Budget, Kept};
 use crate::{
     batch::{Batch, Framer},
     engine::Record,
@@ -13,7 +14,7 @@ use crate::{
 /// The ring of a room, and how many read it.
 #[derive(Debug)]
 pub(super) struct Room {
-    ring: broadcast::Sender<Arc<Batch>>,
+    ring: broadcast::Sender<Arc<Kept>>,
     members: usize,
     framer: Framer,
     /// Something framed waits to be sent.
@@ -29,7 +30,7 @@ impl Room {
         self.members
     }
 
-    pub(super) fn join(&mut self) -> broadcast::Receiver<Arc<Batch>> {
+    pub(super) fn join(&mut self) -> broadcast::Receiver<Arc<Kept>> {
         self.members += 1;
         self.ring.subscribe()
     }
@@ -44,23 +45,23 @@ impl Room {
         self.unsent
     }
 
-    pub(super) fn frame(&mut self, record: Record) {
+    pub(super) fn frame(&mut self, record: Record, budget: &mut Budget) {
         self.unsent = true;
         if let Some(full) = self.framer.push(&message(record)) {
-            self.put(full);
+            self.put(full, budget);
         }
     }
 
-    pub(super) fn send(&mut self) {
+    pub(super) fn send(&mut self, budget: &mut Budget) {
         self.unsent = false;
         if let Some(rest) = self.framer.finish() {
-            self.put(rest);
+            self.put(rest, budget);
         }
     }
 
-    fn put(&self, batch: Batch) {
+    fn put(&self, batch: Batch, budget: &mut Budget) {
         // Without a receiver the members are on their way out, and nobody misses it.
-        _ = self.ring.send(Arc::new(batch));
+        _ = self.ring.send(budget.keep(batch));
     }
 }
 

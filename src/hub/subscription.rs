@@ -12,11 +12,11 @@ use std::{
 use bytes::Bytes;
 use tokio_stream::{Stream, wrappers::BroadcastStream};
 
-use super::{Error, Handle, Membership};
-use crate::{
-    batch::Batch,
-    engine::{Position, RoomName},
+use super::{
+    Error, Handle, Membership,
+    budget::{Kept, Part},
 };
+use crate::engine::{Position, RoomName};
 use ready::Ready;
 
 /// The rooms of one stream.
@@ -32,7 +32,7 @@ pub struct Subscription {
 
 #[derive(Debug)]
 struct Slot {
-    batches: BroadcastStream<Arc<Batch>>,
+    batches: BroadcastStream<Arc<Kept>>,
     /// Everything up to this `seq` was delivered, or was there before the join.
     cursor: u64,
     /// Everything up to this `seq` must be delivered before the stream may end.
@@ -40,6 +40,12 @@ struct Slot {
     /// Tells `ready` that it was this room.
     waker: Waker,
     membership: Membership,
+}
+
+impl Slot {
+    fn lagged(&self) -> Ended {
+        Ended::Lagged { room: self.membership.room.clone(), last_seq: self.cursor }
+    }
 }
 
 /// Why a subscription cannot go on.
@@ -119,17 +125,16 @@ impl Subscription {
             let Some(slot) = self.slots.get_mut(index) else { continue };
             match Pin::new(&mut slot.batches).poll_next(&mut Context::from_waker(&slot.waker)) {
                 Poll::Pending => {}
-                Poll::Ready(Some(Ok(batch))) => {
-                    self.ready.add(index);
-                    if let Some(bytes) = batch.after(slot.cursor) {
+                Poll::Ready(Some(Ok(batch))) => match batch.after(slot.cursor) {
+                    Part::Nothing => self.ready.add(index),
+                    Part::Frames(frames) => {
+                        self.ready.add(index);
                         slot.cursor = batch.last_seq();
-                        return Poll::Ready(Ok(bytes));
+                        return Poll::Ready(Ok(frames));
                     }
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    let room = slot.membership.room.clone();
-                    return Poll::Ready(Err(Ended::Lagged { room, last_seq: slot.cursor }));
-                }
+                    Part::GivenUp => return Poll::Ready(Err(slot.lagged())),
+                },
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(slot.lagged())),
                 Poll::Ready(None) => self.ended += 1,
             }
         }

@@ -68,6 +68,30 @@ async fn a_stream_that_does_not_read_harms_nobody_and_is_told_where_it_lagged() 
 }
 
 #[tokio::test]
+async fn what_all_rings_hold_is_bounded_and_only_those_who_lag_pay_for_it() {
+    const N: usize = 200;
+    const LIMIT: usize = 256 * 1024;
+    let hub = Hub::start_with(|config| {
+        config.max_ring_batches = 4096;
+        config.max_ring_bytes = LIMIT;
+    })
+    .await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut slow = raw.chat("den,attic").await;
+    let mut talker = hub.chat("den,attic").await;
+    for n in 0..N {
+        talker.say(["den", "attic"][n % 2], "bob", &long(n)).await;
+        assert_eq!(talker.next().await.text, long(n), "whoever keeps up hears everything");
+        let held = hub.counts().await.ring_bytes;
+        assert!(held <= LIMIT, "{held} bytes after {n} messages of {}", long(n).len());
+    }
+    let end = slow.response.rest().await.1.unwrap();
+    assert_eq!(end.get_details_error_info().unwrap().reason, "LAGGED");
+    drop((slow, talker));
+    hub.counts_become(|counts| counts.ring_bytes == 0).await;
+}
+
+#[tokio::test]
 async fn an_unread_stream_that_is_reset_leaves_nothing_behind() {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
