@@ -74,7 +74,7 @@ pub struct Config {
     pub max_queued_groups: usize,
     /// Joins that wait for the hub.
     pub max_queued_joins: usize,
-    /// Batches that a room keeps for its slowest subscriber.
+    /// Batches that a room keeps for its slowest subscriber. Below 32 a single group of the log can fill it.
     pub max_ring_batches: usize,
     /// Bytes that the rings of all rooms keep; beyond, the oldest batches are given up, and who had not read them has lagged.
     pub max_ring_bytes: usize,

@@ -72,13 +72,14 @@ impl Bulk {
     pub async fn finish(self) -> Result<Vec<Arc<User>>, Error> {
         let hasher = &self.users.0.hasher;
         let turn = if self.passwords > 0 { Some(hasher.bulk().await?) } else { None };
-        let mut created = Vec::with_capacity(self.elements.len());
+        let mut hashed = Vec::with_capacity(self.elements.len());
         for Element { fields, password } in self.elements {
             // One after the other: a call with many passwords leaves the rest of the pool to others.
-            let hash = hasher.hash_if_given(password).await?;
-            created.push(Arc::new(fields.into_user(hash)));
+            hashed.push((fields, hasher.hash_if_given(password).await?));
         }
         drop(turn);
+        // After the hashing, which takes its time: ids are in the order of creation.
+        let created: Vec<_> = hashed.into_iter().map(|(fields, hash)| Arc::new(fields.into_user(hash))).collect();
 
         let writes = created.iter().cloned().map(UserWrite::Create).collect();
         match self.users.write(writes).await {
