@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use message::{BadRoomName, Draft, Record, RoomName, Time};
+pub use message::{BadRoomName, Draft, Record, RoomName, Signal, Time};
 pub use user::{PasswordHash, User, UserChange, UserWrite};
 
 /// A durable, ordered log per room, and a store of users.
@@ -35,6 +35,8 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 ///   [`Appended::Duplicate`], the first record. Texts are not compared.
 /// - **Feed.** Each record appended by any node comes out of [`Feeds::rooms`] exactly once, in `seq` order within its room, after it became
 ///   durable. A feed that is full holds the engine back, and through it the callers of `append`.
+/// - **Retention.** The oldest records of a room go as its limits say, and with them what is known of their keys. The room keeps its head;
+///   its floor is the highest `seq` that went.
 ///
 /// # Users
 ///
@@ -52,13 +54,25 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// before it resolves appends nothing; dropping the receipt does not take the draft back.
     async fn append(&self, draft: Draft) -> Result<Receipt, Refused>;
 
+    /// The best effort to tell the hub of every node. It never waits: with a feed that is full, the signal is dropped and counted.
+    fn signal(&self, room: RoomName, signal: Signal);
+
     /// The records of a room with a `seq` above `after`, in order: at most `max`, and no more than make a page (256 KiB), but at least one
     /// if there is one. One consistent view.
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error>;
 
+    /// The last records of a room with a `seq` below `before`, in order: at most `max`, and no more than make a page. One consistent view.
+    async fn read_before(&self, room: &RoomName, before: u64, max: usize) -> Result<Page, Error>;
+
+    /// The `seq` above which, up to `head`, lie the last `count` records; or all there are, if these are fewer.
+    async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error>;
+
     /// Where the room stands. Its `head` is at least the `seq` of every record whose receipt had resolved, or that had come out of the
     /// feed, when this was called. A room without messages stands at 0.
     async fn position(&self, room: &RoomName) -> Result<Position, Error>;
+
+    /// The rooms whose names come after this one, in the order of names, at most `max`.
+    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error>;
 
     /// The users with an id above `after`, in the order of their ids, at most `max`. For filling the read model before anything is served.
     async fn load_users(&self, after: Option<Uuid>, max: usize) -> Result<Vec<User>, Error>;
@@ -79,10 +93,24 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 /// What an engine emits, from its opening on.
 #[derive(Debug)]
 pub struct Feeds {
-    /// Committed records, a group at a time. For the hub.
-    pub rooms: mpsc::Receiver<Vec<Record>>,
+    /// Committed records, and signals. For the hub.
+    pub rooms: mpsc::Receiver<Fed>,
     /// Committed changes of users. For the users' read model.
     pub users: mpsc::Receiver<UserChanges>,
+}
+
+/// What comes out of the rooms' feed.
+#[derive(Debug, PartialEq)]
+pub enum Fed {
+    /// Records that were committed together.
+    Records(Vec<Record>),
+    /// Something that passes, and is in no log.
+    Signal {
+        /// Where.
+        room: RoomName,
+        /// What.
+        signal: Signal,
+    },
 }
 
 /// Changes of users that took effect together.
@@ -156,6 +184,8 @@ impl Refused {
 pub struct Page {
     /// In the order of `seq`.
     pub records: Vec<Record>,
+    /// What the room has up to this `seq`, from where the page was to begin, is in `records`.
+    pub through: u64,
     /// As in [`Position`].
     pub floor: u64,
     /// As in [`Position`].
@@ -171,6 +201,17 @@ pub struct Position {
     pub floor: u64,
     /// The last `seq` given; 0: none.
     pub head: u64,
+}
+
+/// A room that exists: a message was committed in it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: RoomName,
+    /// As in [`Position`].
+    pub head: u64,
+    /// When its first message was committed.
+    pub created_at: Time,
 }
 
 /// Why an engine could not do it.

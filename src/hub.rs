@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     batch,
-    engine::{Draft, Engine, Error as EngineError, Receipt, Record, Refused, RoomName},
+    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, RoomName},
 };
 use budget::{Budget, Kept};
 use room::Room;
@@ -126,11 +126,7 @@ pub struct Counts {
 
 /// Starts the actor. It ends when its feed does: when the engine is sealed, or has closed.
 #[must_use]
-pub fn start(
-    settings: &Settings,
-    engine: Arc<dyn Engine>,
-    feed: mpsc::Receiver<Vec<Record>>,
-) -> (Handle, JoinHandle<()>) {
+pub fn start(settings: &Settings, engine: Arc<dyn Engine>, feed: mpsc::Receiver<Fed>) -> (Handle, JoinHandle<()>) {
     let (inbox, commands) = mpsc::channel(settings.inbox);
     let (leaves, left) = mpsc::channel(settings.memberships);
     let actor = Actor {
@@ -182,7 +178,7 @@ struct Actor {
     commands: mpsc::Receiver<Command>,
     leaves: mpsc::Sender<RoomName>,
     left: mpsc::Receiver<RoomName>,
-    feed: mpsc::Receiver<Vec<Record>>,
+    feed: mpsc::Receiver<Fed>,
     settings: Settings,
     budget: Budget,
     /// Rooms with framed records that were not sent yet. Empty between two turns.
@@ -209,7 +205,7 @@ impl Actor {
 
     /// Frames what is ready, once a room, and sends it. One turn must not fill a ring by itself, or it would throw out also those who keep
     /// up: it ends at a quarter of one.
-    fn deliver(&mut self, group: Vec<Record>) {
+    fn deliver(&mut self, group: Fed) {
         let turn = self.settings.ring_batches * batch::MAX_BYTES / 4;
         let mut framed = self.frame(group);
         while framed < turn {
@@ -226,7 +222,8 @@ impl Actor {
     }
 
     /// Says how many bytes of messages there were.
-    fn frame(&mut self, group: Vec<Record>) -> usize {
+    fn frame(&mut self, group: Fed) -> usize {
+        let Fed::Records(group) = group else { return 0 };
         let mut bytes = 0;
         for record in group {
             bytes += record.size();

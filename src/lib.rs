@@ -19,4 +19,5 @@ pub mod proto;
 
 // Leaves, for anyone.
 pub mod config;
+pub mod metrics;
 pub mod telemetry;

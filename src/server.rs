@@ -11,7 +11,9 @@ use tower::ServiceBuilder;
 use crate::{
     config::Config,
     engine::{self, Engine, embedded},
-    hub, net, proto,
+    hub,
+    metrics::Metrics,
+    net, proto,
     rpc::{self, Streams},
     users,
 };
@@ -51,6 +53,7 @@ pub struct Server {
     chats: Streams,
     tasks: net::Tasks,
     engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
     /// What ends by itself: the accept loop when it is told to drain, the hub when the engine is sealed, the rest when it is closed.
     actors: Vec<JoinHandle<()>>,
     _temporary: Option<TempDir>,
@@ -79,8 +82,9 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
 
+    let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
-    let (engine, feeds) = embedded::open(&embedded_settings(config, folder))?;
+    let (engine, feeds) = embedded::open(&embedded_settings(config, folder), Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
     let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms);
     let (users, users_task) = users::start(users_settings(config), Arc::clone(&engine), feeds.users).await?;
@@ -109,6 +113,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         chats,
         tasks,
         engine,
+        metrics,
         actors: vec![accept, watch, hub_task, users_task],
         _temporary: temporary,
     })
@@ -156,6 +161,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has counted since its start.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What it holds now.

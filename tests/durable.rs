@@ -25,7 +25,7 @@ async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
         rooms: 1,
         readers: std::num::NonZeroUsize::MIN,
     };
-    let (engine, _feeds) = embedded::open(&settings).unwrap();
+    let (engine, _feeds) = embedded::open(&settings, Arc::default()).unwrap();
     let engine: Arc<dyn Engine> = engine;
     let (mut records, mut after) = (Vec::new(), 0);
     loop {

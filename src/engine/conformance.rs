@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Appended, Draft, Engine, Error, Feeds, Position, Record, RoomName, UserWrite, WriteError};
+use super::{Appended, Draft, Engine, Error, Fed, Feeds, Position, Record, RoomName, UserWrite, WriteError};
 pub(crate) use users::*;
 
 /// Where an engine keeps its data, and how it is opened there.
@@ -96,10 +96,13 @@ fn first(outcome: Result<Appended, Error>) -> Record {
 }
 
 /// The next `n` records of the feed.
-async fn take(feed: &mut mpsc::Receiver<Vec<Record>>, n: usize) -> Vec<Record> {
+async fn take(feed: &mut mpsc::Receiver<Fed>, n: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < n {
-        records.extend(feed.recv().await.unwrap());
+        match feed.recv().await.unwrap() {
+            Fed::Records(group) => records.extend(group),
+            signal @ Fed::Signal { .. } => panic!("nobody signalled: {signal:?}"),
+        }
     }
     assert_eq!(records.len(), n);
     records

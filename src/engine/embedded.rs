@@ -22,7 +22,11 @@ use rusqlite::Connection;
 use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
-use super::{Draft, Engine, Error, Feeds, Page, Position, Receipt, Refused, RoomName, User, UserWrite, WriteError};
+use super::{
+    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, RoomInfo, RoomName, Signal, User, UserWrite,
+    WriteError,
+};
+use crate::metrics::Metrics;
 use readers::Readers;
 use writer::{Queue, WriterThread};
 
@@ -92,11 +96,14 @@ pub struct Embedded {
     /// Set when the writer can no longer promise durability, closed when it has ended.
     stopped: watch::Receiver<bool>,
     page_bytes: usize,
+    /// Weak, so that the feed ends with its writer.
+    signals: mpsc::WeakSender<Fed>,
+    metrics: Arc<Metrics>,
     writer: Mutex<Option<WriterThread>>,
 }
 
 /// Opens the data folder, which nobody else may have open. Blocks.
-pub fn open(settings: &Settings) -> Result<(Arc<Embedded>, Feeds), OpenError> {
+pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>, Feeds), OpenError> {
     if rusqlite::version_number() < 3_051_003 {
         return Err(OpenError::OldSqlite(rusqlite::version()));
     }
@@ -112,13 +119,14 @@ pub fn open(settings: &Settings) -> Result<(Arc<Embedded>, Feeds), OpenError> {
 
     let (rooms_feed, rooms) = mpsc::channel(settings.feed_groups);
     let (users_feed, users) = mpsc::channel(settings.feed_groups);
+    let signals = rooms_feed.downgrade();
     let log = log::Log::new(&connection, settings.rooms).map_err(database)?;
     let (stop, stopped) = watch::channel(false);
     let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed, stop)
         .map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
 
     let writer = Mutex::new(Some(writer));
-    let engine = Embedded { epoch, queue, readers, stopped, page_bytes: settings.page_bytes, writer };
+    let engine = Embedded { epoch, queue, readers, stopped, page_bytes: settings.page_bytes, signals, metrics, writer };
     Ok((Arc::new(engine), Feeds { rooms, users }))
 }
 
@@ -144,9 +152,35 @@ impl Engine for Embedded {
         self.queue.append(draft).await
     }
 
+    fn signal(&self, room: RoomName, signal: Signal) {
+        if let Some(feed) = self.signals.upgrade()
+            && feed.try_send(Fed::Signal { room, signal }).is_err()
+        {
+            self.metrics.dropped_signals.inc();
+        }
+    }
+
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error> {
+        self.metrics.log_reads.inc();
         let (room, page_bytes) = (room.clone(), self.page_bytes);
         self.readers.read(move |connection| log::read(connection, &room, after, max, page_bytes)).await
+    }
+
+    async fn read_before(&self, room: &RoomName, before: u64, max: usize) -> Result<Page, Error> {
+        self.metrics.log_reads.inc();
+        let (room, page_bytes) = (room.clone(), self.page_bytes);
+        self.readers.read(move |connection| log::read_before(connection, &room, before, max, page_bytes)).await
+    }
+
+    async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error> {
+        // Here the numbers of a room have no holes.
+        let floor = self.position(room).await?.floor;
+        Ok(head.saturating_sub(count as u64).max(floor))
+    }
+
+    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
+        let after = after.cloned();
+        self.readers.read(move |connection| log::rooms(connection, after.as_ref(), max)).await
     }
 
     async fn position(&self, room: &RoomName) -> Result<Position, Error> {
@@ -217,7 +251,7 @@ mod tests {
         }
 
         async fn open(&self) -> (Arc<dyn Engine>, Feeds) {
-            let (engine, feeds) = open(&settings(self.0.path())).unwrap();
+            let (engine, feeds) = open(&settings(self.0.path()), Arc::default()).unwrap();
             (engine, feeds)
         }
     }
@@ -227,20 +261,20 @@ mod tests {
     #[tokio::test]
     async fn a_folder_in_use_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, _feeds) = open(&settings(folder.path())).unwrap();
-        assert!(matches!(open(&settings(folder.path())), Err(OpenError::InUse(_))));
+        let (engine, _feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::InUse(_))));
         engine.close().await;
-        assert!(open(&settings(folder.path())).is_ok());
+        assert!(open(&settings(folder.path()), Arc::default()).is_ok());
     }
 
     #[tokio::test]
     async fn a_file_of_a_newer_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        open(&settings(folder.path())).unwrap().0.close().await;
+        open(&settings(folder.path()), Arc::default()).unwrap().0.close().await;
         let connection = Connection::open(folder.path().join("rialto.db")).unwrap();
         connection.pragma_update(None, "user_version", 1000).unwrap();
         drop(connection);
-        assert!(matches!(open(&settings(folder.path())), Err(OpenError::TooNew(_))));
+        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::TooNew(_))));
     }
 
     #[tokio::test]
@@ -251,13 +285,13 @@ mod tests {
             "not a database, and long enough to look like one: ".repeat(100),
         )
         .unwrap();
-        assert!(matches!(open(&settings(folder.path())), Err(OpenError::Database { .. })));
+        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Database { .. })));
     }
 
     #[tokio::test]
     async fn a_write_ahead_log_that_cannot_be_written_back_refuses_the_start() {
         let folder = tempfile::tempdir().unwrap();
-        let (engine, feeds) = open(&settings(folder.path())).unwrap();
+        let (engine, feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
         // A reader from outside holds an old view, so that the log cannot be truncated.
         let outside = Connection::open(folder.path().join("rialto.db")).unwrap();
         outside.execute_batch("BEGIN; SELECT * FROM rooms;").unwrap();
@@ -265,8 +299,8 @@ mod tests {
         conformance::append(&*engine, "lobby", "one").await;
         engine.close().await;
         drop((engine, feeds));
-        assert!(matches!(open(&settings(folder.path())), Err(OpenError::Checkpoint(_))));
+        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Checkpoint(_))));
         outside.execute_batch("COMMIT").unwrap();
-        assert!(open(&settings(folder.path())).is_ok());
+        assert!(open(&settings(folder.path()), Arc::default()).is_ok());
     }
 }

@@ -55,6 +55,18 @@ impl Record {
     }
 }
 
+/// Something that happens in a room, and is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// A user is typing.
+    Typing {
+        /// Who.
+        user_id: String,
+        /// The stream that said so, which is not told.
+        stream: u64,
+    },
+}
+
 /// A moment, in nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub i64);

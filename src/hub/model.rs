@@ -89,16 +89,19 @@ struct Left {
 async fn run(steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let one = NonZeroUsize::MIN;
-    let (engine, feeds) = embedded::open(&embedded::Settings {
-        folder: folder.path().to_owned(),
-        queue_drafts: 16,
-        queue_bytes: 1 << 20,
-        feed_groups: 2,
-        page_bytes: 4096,
-        file_bytes: 0,
-        rooms: ROOMS.len(),
-        readers: one,
-    })
+    let (engine, feeds) = embedded::open(
+        &embedded::Settings {
+            folder: folder.path().to_owned(),
+            queue_drafts: 16,
+            queue_bytes: 1 << 20,
+            feed_groups: 2,
+            page_bytes: 4096,
+            file_bytes: 0,
+            rooms: ROOMS.len(),
+            readers: one,
+        },
+        Arc::default(),
+    )
     .unwrap();
     let engine: Arc<dyn Engine> = engine;
     let settings = Settings {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, mem};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::engine::{Appended, Draft, Error, Page, Record, RoomName, Time};
+use crate::engine::{Appended, Draft, Error, Page, Record, RoomInfo, RoomName, Time};
 
 /// The writer's knowledge of the rooms, so that no append reads one.
 #[derive(Debug)]
@@ -139,17 +139,55 @@ pub(super) fn read(
     )?;
     // A cursor beyond what SQLite can hold is beyond every message.
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let records = take_page(select, room, params![room.as_str(), after, max], page_bytes)?;
-    Ok(Page { records, floor, head })
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let (records, cut) = take_page(select, room, params![room.as_str(), after, limit], page_bytes)?;
+    let through = match records.last() {
+        Some(last) if cut || records.len() >= max => last.seq,
+        _ => head,
+    };
+    Ok(Page { records, through, floor, head })
 }
 
+/// The same backwards.
+pub(super) fn read_before(
+    connection: &mut Connection,
+    room: &RoomName,
+    before: u64,
+    max: usize,
+    page_bytes: usize,
+) -> rusqlite::Result<Page> {
+    let transaction = connection.transaction()?;
+    let (floor, head) = floor_and_head(&transaction, room)?;
+    let select = transaction.prepare_cached(
+        "SELECT seq, time, user_id, id, text FROM messages
+         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?",
+    )?;
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let below = i64::try_from(before).unwrap_or(i64::MAX);
+    let (mut records, _) = take_page(select, room, params![room.as_str(), below, limit], page_bytes)?;
+    records.reverse();
+    Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
+}
+
+pub(super) fn rooms(connection: &Connection, after: Option<&RoomName>, max: usize) -> rusqlite::Result<Vec<RoomInfo>> {
+    let mut select =
+        connection.prepare_cached("SELECT name, head, created_at FROM rooms WHERE name > ? ORDER BY name LIMIT ?")?;
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let rows = select.query_map(params![after.map_or("", RoomName::as_str), max], |row| {
+        let name: String = row.get(0)?;
+        let name = RoomName::new(&name).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        Ok(RoomInfo { name, head: row.get(1)?, created_at: Time(row.get(2)?) })
+    })?;
+    rows.collect()
+}
+
+/// Says also whether the bytes cut it.
 fn take_page(
     mut select: CachedStatement<'_>,
     room: &RoomName,
     params: impl rusqlite::Params,
     page_bytes: usize,
-) -> rusqlite::Result<Vec<Record>> {
+) -> rusqlite::Result<(Vec<Record>, bool)> {
     let mut rows = select.query(params)?;
     let mut records = Vec::new();
     let mut bytes = 0;
@@ -157,9 +195,9 @@ fn take_page(
         let record = record(room, row)?;
         bytes += record.user_id.len() + record.id.len() + record.text.len();
         if bytes > page_bytes && !records.is_empty() {
-            break;
+            return Ok((records, true));
         }
         records.push(record);
     }
-    Ok(records)
+    Ok((records, false))
 }

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{Settings, from_sqlite, log::Log, users};
 use crate::engine::{
-    Appended, Draft, Error, Receipt, Record, Refused, Reply, Time, UserChange, UserChanges, UserWrite, WriteError,
+    Appended, Draft, Error, Fed, Receipt, Record, Refused, Reply, Time, UserChange, UserChanges, UserWrite, WriteError,
 };
 
 /// The bounded way to the writer. Both limits hold at once: a place is given when there is one under each.
@@ -103,7 +103,7 @@ pub(super) fn start(
     log: Log,
     settings: &Settings,
     lock: File,
-    rooms_feed: mpsc::Sender<Vec<Record>>,
+    rooms_feed: mpsc::Sender<Fed>,
     users_feed: mpsc::Sender<UserChanges>,
     stopped: watch::Sender<bool>,
 ) -> io::Result<(Queue, WriterThread)> {
@@ -129,7 +129,7 @@ struct Writer {
     log: Log,
     inbox: mpsc::Receiver<Command>,
     /// Absent once sealed.
-    rooms_feed: Option<mpsc::Sender<Vec<Record>>>,
+    rooms_feed: Option<mpsc::Sender<Fed>>,
     users_feed: mpsc::Sender<UserChanges>,
     users_version: u64,
     /// A commit failed: whether the file has it is unknown, so nothing may be acknowledged any more.
@@ -244,7 +244,7 @@ impl Writer {
         if let Some(feed) = &self.rooms_feed
             && !records.is_empty()
         {
-            _ = feed.blocking_send(records);
+            _ = feed.blocking_send(Fed::Records(records));
         }
         for (reply, appended) in answers {
             _ = reply.send(Ok(appended));
