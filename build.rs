@@ -7,7 +7,7 @@ use prost_types::FileDescriptorSet;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["user.proto"], ["proto"])?;
+    let descriptors = protox::compile(["user.proto", "rialto/v1/chat.proto"], ["proto"])?;
 
     // For reflection: everything, comments too.
     fs::write(out.join("descriptors.bin"), prost_encode(&descriptors))?;
@@ -19,21 +19,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug([".user.CreateUserRequest", ".user.UpdateUserRequest", ".user.RefreshToken"])
         .compile_fds(descriptors.clone())?;
 
-    // Servers, for `rpc`: on our codec, and without Chat, whose response body is our own (`rpc/chat`).
+    // Servers, for `rpc`: on our codec, and without the methods whose response body is our own (`rpc/chat`).
     let servers = out.join("servers");
     fs::create_dir_all(&servers)?;
     tonic_prost_build::configure()
         .build_client(false)
         .out_dir(servers)
         .extern_path(".user", "crate::proto::user")
+        .extern_path(".rialto", "crate::proto::rialto")
         .codec_path("crate::rpc::codec::Codec")
-        .compile_fds(without_chat(descriptors))?;
+        .compile_fds(without_own_bodies(descriptors))?;
     Ok(())
 }
 
-fn without_chat(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
+fn without_own_bodies(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
     for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
-        service.method.retain(|method| method.name() != "Chat");
+        service.method.retain(|method| !matches!(method.name(), "Chat" | "Subscribe"));
     }
     descriptors
 }

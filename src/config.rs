@@ -46,6 +46,12 @@ pub struct Config {
     pub max_rooms_per_stream: usize,
     /// Places in rooms, of all streams.
     pub max_memberships: usize,
+    /// Members of a room up to which those who ask are told each by name; above, only how many there are.
+    pub presence_max: usize,
+    /// Streams that watch the list of users; as many may watch the list of rooms.
+    pub max_watchers: usize,
+    /// Changed users that may wait for a slow watcher; beyond, it has to list them anew. The same for rooms.
+    pub max_waiting_changes: usize,
 
     /// Bytes of a message's text.
     pub max_text_bytes: usize,
@@ -80,6 +86,8 @@ pub struct Config {
     pub max_ring_bytes: usize,
     /// Bytes of a page read from the log.
     pub max_page_bytes: usize,
+    /// Bytes of pages that are kept for those who resume or lag.
+    pub max_history_bytes: usize,
     /// Connections that read the data file.
     pub max_readers: NonZeroUsize,
 
@@ -89,6 +97,8 @@ pub struct Config {
     pub keepalive_interval_seconds: u64,
     /// Seconds for its answer.
     pub keepalive_timeout_seconds: u64,
+    /// Seconds without any progress of its client after which a stream that has something to deliver is reset.
+    pub slow_reader_seconds: u64,
     /// Streams reset for a client's errors before its connection is closed (CVE-2025-8671).
     pub max_local_error_resets: usize,
     /// Streams that a client reset before they were accepted, before its connection is closed (CVE-2023-44487).
@@ -134,6 +144,9 @@ impl Default for Config {
             max_open_rooms: 100_000,
             max_rooms_per_stream: 1_000,
             max_memberships: 1_000_000,
+            presence_max: 200,
+            max_watchers: 1_000,
+            max_waiting_changes: 100_000,
 
             max_text_bytes: 4 * KIB,
             max_chat_frame_bytes: 64 * KIB,
@@ -152,11 +165,13 @@ impl Default for Config {
             max_ring_batches: 64,
             max_ring_bytes: 256 * MIB,
             max_page_bytes: 256 * KIB,
+            max_history_bytes: 16 * MIB,
             max_readers: NonZeroUsize::MIN.saturating_add(3),
 
             first_bytes_seconds: 10,
             keepalive_interval_seconds: 20,
             keepalive_timeout_seconds: 10,
+            slow_reader_seconds: 300,
             max_local_error_resets: 1_024,
             max_pending_accept_resets: 20,
             max_header_list_bytes: 16 * 1024,
@@ -254,6 +269,9 @@ impl Config {
             ("max_queued_joins", self.max_queued_joins as u64, 1 << 24),
             ("max_ring_batches", self.max_ring_batches as u64, 1 << 16),
             ("max_ring_bytes", self.max_ring_bytes as u64, 1 << 40),
+            ("max_watchers", self.max_watchers as u64, 1 << 20),
+            ("max_waiting_changes", self.max_waiting_changes as u64, 1 << 24),
+            ("slow_reader_seconds", self.slow_reader_seconds, 1 << 20),
             ("max_memberships", self.max_memberships as u64, 1 << 30),
             ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
             ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),

@@ -71,6 +71,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// feed, when this was called. A room without messages stands at 0.
     async fn position(&self, room: &RoomName) -> Result<Position, Error>;
 
+    /// A room, if it exists.
+    async fn room(&self, room: &RoomName) -> Result<Option<RoomInfo>, Error>;
+
     /// The rooms whose names come after this one, in the order of names, at most `max`.
     async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error>;
 

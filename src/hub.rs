@@ -5,26 +5,38 @@
 //! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
 //! - The actor awaits its inbox, its feed and nothing else; never the engine, never a subscriber.
 
+mod actor;
 mod budget;
+mod directory;
+mod entry;
+mod history;
 #[cfg(test)]
 mod model;
+mod presence;
 mod room;
+mod stream;
 mod subscription;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use crate::{
-    batch,
-    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, RoomName},
+    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, RoomName, Signal},
+    metrics::Metrics,
 };
-use budget::{Budget, Kept};
-use room::Room;
+use actor::Actor;
+pub use directory::Changes;
+use directory::Directory;
+pub use entry::{Entered, Entry, Start};
+use history::History;
+use presence::Listener;
+use room::Ring;
 pub use room::message;
+pub use stream::{Reason, Stream, Streams};
 pub use subscription::{Ended, Subscription};
 
 /// How large the hub may grow.
@@ -42,6 +54,14 @@ pub struct Settings {
     pub memberships: usize,
     /// Rooms that one stream may be in.
     pub rooms_per_stream: usize,
+    /// Members of a room up to which presence names each; above, it is a count.
+    pub presence_max: usize,
+    /// Bytes of pages of the log that are kept for those who resume.
+    pub history_bytes: usize,
+    /// Changes that may wait for a slow watcher of rooms, or of who is online.
+    pub waiting_changes: usize,
+    /// Watchers of rooms, and of who is online.
+    pub watchers: usize,
 }
 
 /// Why a room was not joined.
@@ -65,6 +85,12 @@ pub enum Error {
     /// All streams together are in as many rooms as they may be.
     #[error("the server holds as many memberships as it may")]
     TooManyMemberships,
+    /// As many watch as may.
+    #[error("as many as {limit} streams watch already, which is the limit")]
+    TooManyWatchers {
+        /// The configured limit.
+        limit: usize,
+    },
     /// The hub has ended.
     #[error("the hub has ended")]
     Closed,
@@ -81,34 +107,49 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     engine: Arc<dyn Engine>,
     inbox: mpsc::Sender<Command>,
+    history: History,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
     rooms_per_stream: usize,
 }
 
 #[derive(Debug)]
 enum Command {
-    Join { room: RoomName, joined: oneshot::Sender<Result<Joined, Error>> },
+    Join { room: RoomName, user_id: Option<Arc<str>>, presence: bool, joined: oneshot::Sender<Result<Joined, Error>> },
+    Listen { room: RoomName, listener: oneshot::Sender<Option<Listener>> },
+    Online { rooms: Vec<RoomName>, counts: oneshot::Sender<Vec<usize>> },
     Count { counts: oneshot::Sender<Counts> },
 }
 
 /// A place in a room.
 #[derive(Debug)]
 struct Joined {
-    batches: broadcast::Receiver<Arc<Kept>>,
+    ring: Ring,
     membership: Membership,
+    /// Distinct members.
+    online: usize,
+    /// For those who want to know who comes and goes.
+    listener: Option<Listener>,
 }
 
 /// Counts as a member of the room until it is dropped.
 #[derive(Debug)]
 struct Membership {
+    /// The word that tells the actor, with a place reserved for it, so that a leave never waits and never gets lost.
+    leave: Option<(mpsc::OwnedPermit<Leave>, Leave)>,
+}
+
+/// A place in a room is given back.
+#[derive(Debug)]
+struct Leave {
     room: RoomName,
-    /// A reserved place for the word that tells the actor, so that a leave never waits and never gets lost.
-    leave: Option<mpsc::OwnedPermit<RoomName>>,
+    user_id: Option<Arc<str>>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if let Some(permit) = self.leave.take() {
-            permit.send(self.room.clone());
+        if let Some((permit, leave)) = self.leave.take() {
+            permit.send(leave);
         }
     }
 }
@@ -126,20 +167,18 @@ pub struct Counts {
 
 /// Starts the actor. It ends when its feed does: when the engine is sealed, or has closed.
 #[must_use]
-pub fn start(settings: &Settings, engine: Arc<dyn Engine>, feed: mpsc::Receiver<Fed>) -> (Handle, JoinHandle<()>) {
+pub fn start(
+    settings: &Settings,
+    engine: Arc<dyn Engine>,
+    feed: mpsc::Receiver<Fed>,
+    metrics: Arc<Metrics>,
+) -> (Handle, JoinHandle<()>) {
     let (inbox, commands) = mpsc::channel(settings.inbox);
-    let (leaves, left) = mpsc::channel(settings.memberships);
-    let actor = Actor {
-        rooms: HashMap::new(),
-        commands,
-        leaves,
-        left,
-        feed,
-        settings: settings.clone(),
-        budget: Budget::new(settings.ring_bytes),
-        unsent: Vec::new(),
-    };
-    let shared = Shared { engine, inbox, rooms_per_stream: settings.rooms_per_stream };
+    let directory = Arc::new(Directory::new(settings.waiting_changes, settings.watchers));
+    let history = History::new(Arc::clone(&engine), settings.history_bytes);
+    let actor = Actor::new(settings.clone(), commands, feed, Arc::clone(&directory));
+    let rooms_per_stream = settings.rooms_per_stream;
+    let shared = Shared { engine, inbox, history, directory, metrics, rooms_per_stream };
     (Handle(Arc::new(shared)), tokio::spawn(actor.run()))
 }
 
@@ -149,10 +188,44 @@ impl Handle {
         self.0.engine.append(draft).await
     }
 
-    /// A subscription to no room yet.
+    /// The log itself, for those who look without being there.
     #[must_use]
-    pub fn subscribe(&self) -> Subscription {
-        Subscription::new(self.clone())
+    pub fn log(&self) -> &dyn Engine {
+        &*self.0.engine
+    }
+
+    /// A subscription to no room yet, of this stream.
+    #[must_use]
+    pub fn subscribe(&self, stream: Stream) -> Subscription {
+        Subscription::new(self.clone(), stream)
+    }
+
+    /// Tells those in a room who asked for it that a user types there, but not this stream. Best effort.
+    pub fn typing(&self, room: RoomName, user_id: String, stream: &Stream) {
+        self.0.engine.signal(room, Signal::Typing { user_id, stream: stream.number() });
+    }
+
+    /// Some stream is in a room as this user.
+    #[must_use]
+    pub fn is_online(&self, user_id: &str) -> bool {
+        self.0.directory.is_online(user_id)
+    }
+
+    /// The ids of users who come online or go, from now on.
+    pub fn online_changes(&self) -> Result<Changes<Arc<str>>, Error> {
+        Changes::new(Arc::clone(&self.0.directory), |directory| &directory.users)
+    }
+
+    /// The names of rooms in which something changes, from now on; also of such that do not exist yet.
+    pub fn room_changes(&self) -> Result<Changes<RoomName>, Error> {
+        Changes::new(Arc::clone(&self.0.directory), |directory| &directory.rooms)
+    }
+
+    /// How many distinct members each of these rooms has.
+    pub async fn online(&self, rooms: Vec<RoomName>) -> Result<Vec<usize>, Error> {
+        let (counts, answer) = oneshot::channel();
+        self.ask(Command::Online { rooms, counts }).await?;
+        answer.await.map_err(|_| Error::Closed)
     }
 
     /// What the hub holds now.
@@ -162,106 +235,20 @@ impl Handle {
         answer.await.map_err(|_| Error::Closed)
     }
 
-    async fn join(&self, room: RoomName) -> Result<Joined, Error> {
+    async fn join(&self, room: RoomName, user_id: Option<Arc<str>>, presence: bool) -> Result<Joined, Error> {
         let (joined, answer) = oneshot::channel();
-        self.ask(Command::Join { room, joined }).await?;
+        self.ask(Command::Join { room, user_id, presence, joined }).await?;
         answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// A new place among the listeners of a room, if it is still there.
+    async fn listen(self, room: RoomName) -> Result<Option<Listener>, Error> {
+        let (listener, answer) = oneshot::channel();
+        self.ask(Command::Listen { room, listener }).await?;
+        answer.await.map_err(|_| Error::Closed)
     }
 
     async fn ask(&self, command: Command) -> Result<(), Error> {
         self.0.inbox.send(command).await.map_err(|_| Error::Closed)
-    }
-}
-
-struct Actor {
-    rooms: HashMap<RoomName, Room>,
-    commands: mpsc::Receiver<Command>,
-    leaves: mpsc::Sender<RoomName>,
-    left: mpsc::Receiver<RoomName>,
-    feed: mpsc::Receiver<Fed>,
-    settings: Settings,
-    budget: Budget,
-    /// Rooms with framed records that were not sent yet. Empty between two turns.
-    unsent: Vec<RoomName>,
-}
-
-impl Actor {
-    async fn run(mut self) {
-        loop {
-            tokio::select! {
-                group = self.feed.recv() => match group {
-                    Some(group) => {
-                        self.deliver(group);
-                        // Subscribers on this thread get their turn before the ring moves on.
-                        tokio::task::yield_now().await;
-                    }
-                    None => return tracing::debug!("the hub ends: its feed has ended"),
-                },
-                Some(command) = self.commands.recv() => self.obey(command),
-                Some(room) = self.left.recv() => self.leave(&room),
-            }
-        }
-    }
-
-    /// Frames what is ready, once a room, and sends it. One turn must not fill a ring by itself, or it would throw out also those who keep
-    /// up: it ends at a quarter of one.
-    fn deliver(&mut self, group: Fed) {
-        let turn = self.settings.ring_batches * batch::MAX_BYTES / 4;
-        let mut framed = self.frame(group);
-        while framed < turn {
-            match self.feed.try_recv() {
-                Ok(group) => framed += self.frame(group),
-                Err(_) => break,
-            }
-        }
-        for name in self.unsent.drain(..) {
-            if let Some(room) = self.rooms.get_mut(&name) {
-                room.send(&mut self.budget);
-            }
-        }
-    }
-
-    /// Says how many bytes of messages there were.
-    fn frame(&mut self, group: Fed) -> usize {
-        let Fed::Records(group) = group else { return 0 };
-        let mut bytes = 0;
-        for record in group {
-            bytes += record.size();
-            // A room that nobody is in has no ring: its messages are in the log.
-            if let Some(room) = self.rooms.get_mut(&record.room) {
-                if !room.has_unsent() {
-                    self.unsent.push(record.room.clone());
-                }
-                room.frame(record, &mut self.budget);
-            }
-        }
-        bytes
-    }
-
-    fn obey(&mut self, command: Command) {
-        // Whoever asked may be gone before the answer; a membership dropped on the way leaves by itself.
-        match command {
-            Command::Join { room, joined } => drop(joined.send(self.join(room))),
-            Command::Count { counts } => {
-                let members = self.rooms.values().map(Room::members).sum();
-                _ = counts.send(Counts { rooms: self.rooms.len(), members, ring_bytes: self.budget.held() });
-            }
-        }
-    }
-
-    fn join(&mut self, name: RoomName) -> Result<Joined, Error> {
-        let permit = self.leaves.clone().try_reserve_owned().map_err(|_| Error::TooManyMemberships)?;
-        let limit = self.settings.open_rooms;
-        if self.rooms.len() >= limit && !self.rooms.contains_key(&name) {
-            return Err(Error::TooManyOpenRooms { limit });
-        }
-        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(self.settings.ring_batches));
-        Ok(Joined { batches: room.join(), membership: Membership { room: name, leave: Some(permit) } })
-    }
-
-    fn leave(&mut self, name: &RoomName) {
-        if self.rooms.get_mut(name).is_some_and(Room::leave) {
-            self.rooms.remove(name);
-        }
     }
 }

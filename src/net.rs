@@ -4,6 +4,7 @@
 //! a peer that sends nothing, and spins when descriptors run out.
 
 mod socket;
+mod watched;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -19,9 +20,11 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
+use tower::{Service, ServiceExt};
 
+use crate::hub::Streams;
 use socket::Socket;
+use watched::Watched;
 
 /// Limits and deadlines of connections.
 #[derive(Debug, Clone)]
@@ -56,7 +59,7 @@ pub(crate) struct Tasks {
     /// Connections.
     pub(crate) connections: TaskTracker,
     /// Streams of all connections.
-    pub(crate) streams: TaskTracker,
+    pub(crate) streams: Streams,
     /// No new connections or streams; what runs may end by itself.
     pub(crate) drain: CancellationToken,
     /// What runs of the streams is dropped, and they are reset.
@@ -71,9 +74,11 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    // When the response is there, the stream's task runs.
+    let service = service.map_response(|response| response.map(Watched::new));
     let http = Arc::new(http(&settings, &tasks));
     let places = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
     // Said once until there is a place again, so that whoever is refused cannot fill the log.
@@ -181,7 +186,7 @@ async fn pause_if_exhausted(error: &io::Error, drain: &CancellationToken) {
 /// Runs the streams of HTTP/2 connections where they are counted, awaited, and dropped if the drain takes too long.
 #[derive(Debug, Clone)]
 struct StreamExecutor {
-    streams: TaskTracker,
+    streams: Streams,
     abort: CancellationToken,
 }
 
@@ -191,6 +196,6 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        self.streams.spawn(self.abort.clone().run_until_cancelled_owned(stream));
+        self.streams.spawn(stream, self.abort.clone());
     }
 }

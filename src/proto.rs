@@ -7,6 +7,14 @@ pub mod user {
     tonic::include_proto!("user");
 }
 
+/// The packages `rialto.*`.
+pub mod rialto {
+    /// Package `rialto.v1`: rooms for those who only listen, only speak, or only look.
+    pub mod v1 {
+        tonic::include_proto!("rialto.v1");
+    }
+}
+
 /// Secrets are never printed.
 mod redacted {
     use std::fmt::{Debug, Formatter, Result};

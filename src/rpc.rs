@@ -3,25 +3,30 @@
 mod chat;
 mod codec;
 mod door;
-mod draft;
+mod request;
+mod rooms;
 mod session;
 mod status;
 mod user;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::users::Users;
-pub(crate) use chat::{PATH as CHAT_PATH, Parts as ChatParts};
+use crate::{hub, users::Users};
+pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::HalfClose;
 pub(crate) use door::{Door, door};
 use generated::user_service_server::{UserService, UserServiceServer};
-pub(crate) use session::Streams;
+use generated_v1::chat_service_server::{ChatService, ChatServiceServer};
 pub(crate) use status::rename_oversize;
 
-/// The generated servers: every method but Chat, whose response body is our own.
+/// The generated servers: every method but those whose response body is our own.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/servers/user.rs"));
+}
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
+mod generated_v1 {
+    include!(concat!(env!("OUT_DIR"), "/servers/rialto.v1.rs"));
 }
 
 /// The limits of the calls.
@@ -52,7 +57,14 @@ pub(crate) fn users(
         .max_encoding_message_size(settings.reply_bytes)
 }
 
-/// The Chat method, to be routed by its own path beside its service.
-pub(crate) fn chat(parts: chat::Parts, settings: &Settings) -> chat::Chat {
-    chat::Chat::new(parts, settings.clone())
+/// The rooms' methods: all of the service but Subscribe.
+pub(crate) fn rooms(
+    hub: hub::Handle,
+    draining: CancellationToken,
+    settings: &Settings,
+) -> ChatServiceServer<impl ChatService + use<>> {
+    let rules = request::Rules { text_bytes: settings.text_bytes };
+    ChatServiceServer::new(rooms::Calls::new(hub, rules, draining))
+        .max_decoding_message_size(settings.frame_bytes)
+        .max_encoding_message_size(settings.reply_bytes)
 }

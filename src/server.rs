@@ -14,7 +14,7 @@ use crate::{
     hub,
     metrics::Metrics,
     net, proto,
-    rpc::{self, Streams},
+    rpc::{self, Chats},
     users,
 };
 
@@ -50,7 +50,7 @@ pub struct Server {
     drain_within: Duration,
     health: HealthReporter,
     hub: hub::Handle,
-    chats: Streams,
+    chats: Chats,
     tasks: net::Tasks,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
@@ -86,12 +86,12 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (folder, temporary) = data_folder(config)?;
     let (engine, feeds) = embedded::open(&embedded_settings(config, folder), Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
-    let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms);
+    let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms, Arc::clone(&metrics));
     let (users, users_task) = users::start(users_settings(config), Arc::clone(&engine), feeds.users).await?;
 
-    let chats = Streams::new(config.max_streams);
+    let chats = Chats::new(config.max_streams);
     let tasks = net::Tasks::default();
-    let parts = rpc::ChatParts { hub: hub.clone(), streams: chats.clone(), draining: tasks.drain.clone() };
+    let parts = rpc::ChatParts { hub: hub.clone(), chats: chats.clone(), draining: tasks.drain.clone() };
     let (health, routes) = routes(config, parts, users).await?;
     let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
     let service = ServiceBuilder::new()
@@ -103,7 +103,8 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         .map_response(rpc::rename_oversize)
         .service(routes);
     let accept = tokio::spawn(net::serve(listener, service, net_settings(config), tasks.clone()));
-    let watch = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
+    let tell = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
+    let reap = tokio::spawn(reap(tasks.clone(), Duration::from_secs(config.slow_reader_seconds), Arc::clone(&metrics)));
 
     Ok(Server {
         address,
@@ -114,9 +115,21 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         tasks,
         engine,
         metrics,
-        actors: vec![accept, watch, hub_task, users_task],
+        actors: vec![accept, tell, reap, hub_task, users_task],
         _temporary: temporary,
     })
+}
+
+/// Ends streams whose clients do not read, for as long as there may be streams.
+async fn reap(tasks: net::Tasks, patience: Duration, metrics: Arc<Metrics>) {
+    let ended = async {
+        tasks.drain.cancelled().await;
+        tasks.streams.wait().await;
+    };
+    tokio::select! {
+        () = tasks.streams.watch(patience, &metrics) => {}
+        () = ended => {}
+    }
 }
 
 /// A log that takes no more writes is no longer serving; balancers go elsewhere.
@@ -143,18 +156,21 @@ async fn routes(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(rpc::users(users, chat.draining.clone(), &settings))
+    let (hub, draining) = (chat.hub.clone(), chat.draining.clone());
+    let routes = Routes::new(rpc::users(users, draining.clone(), &settings))
+        .add_service(rpc::rooms(hub, draining, &settings))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router()
-        // The router prefers the longer path: Chat goes to its own service, every other method to the generated one.
-        .route_service(rpc::CHAT_PATH, rpc::chat(chat, &settings));
+        // The router prefers the longer path: these go to their own services, every other method to the generated ones.
+        .route_service(rpc::CHAT_PATH, rpc::chat(chat.clone(), &settings))
+        .route_service(rpc::SUBSCRIBE_PATH, rpc::subscribe(chat, &settings));
     Ok((health, routes))
 }
 
-/// What health is told of: the server as a whole, and its service.
-const SERVICES: [&str; 2] = ["", "user.UserService"];
+/// What health is told of: the server as a whole, and its services.
+const SERVICES: [&str; 3] = ["", "user.UserService", "rialto.v1.ChatService"];
 
 impl Server {
     /// Where it listens.
@@ -194,6 +210,7 @@ impl Server {
         self.tasks.connections.close();
         self.tasks.streams.close();
         self.tasks.drain.cancel();
+        self.tasks.streams.drain();
 
         let (most, some) = (self.drain_within.mul_f32(0.75), self.drain_within.mul_f32(0.125));
         let drained = async {
@@ -269,6 +286,10 @@ fn hub_settings(config: &Config) -> hub::Settings {
         open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,
         rooms_per_stream: config.max_rooms_per_stream,
+        presence_max: config.presence_max,
+        history_bytes: config.max_history_bytes,
+        waiting_changes: config.max_waiting_changes,
+        watchers: config.max_watchers,
     }
 }
 

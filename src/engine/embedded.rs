@@ -178,6 +178,11 @@ impl Engine for Embedded {
         Ok(head.saturating_sub(count as u64).max(floor))
     }
 
+    async fn room(&self, room: &RoomName) -> Result<Option<RoomInfo>, Error> {
+        let room = room.clone();
+        self.readers.read(move |connection| log::room(connection, &room)).await
+    }
+
     async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
         let after = after.cloned();
         self.readers.read(move |connection| log::rooms(connection, after.as_ref(), max)).await

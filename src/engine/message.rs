@@ -30,6 +30,14 @@ impl Draft {
     }
 }
 
+impl Draft {
+    /// The record that it became.
+    #[must_use]
+    pub fn into_record(self, seq: u64, time: Time) -> Record {
+        Record { room: self.room, seq, time, user_id: self.user_id, id: self.id, text: self.text }
+    }
+}
+
 /// A message in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {

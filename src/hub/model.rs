@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use prost::Message;
 use tokio::task::coop::unconstrained;
 
-use super::{Counts, Handle, Settings, Subscription, start};
+use super::{Counts, Entry, Handle, Settings, Stream, Subscription, start};
 use crate::{
     engine::{Appended, Draft, Engine, Receipt, RoomName, embedded},
     proto::user::ChatMessage,
@@ -47,10 +47,12 @@ struct Subscriber {
 
 impl Subscriber {
     async fn join(hub: &Handle, rooms: &[usize]) -> Self {
-        let mut subscription = hub.subscribe();
+        let mut subscription = hub.subscribe(Stream::default());
         let mut heads = BTreeMap::new();
         for room in rooms.iter().map(|room| ROOMS[*room]) {
-            heads.insert(room, subscription.join(RoomName::new(room).unwrap()).await.unwrap().head);
+            let entered = hub.clone().enter(RoomName::new(room).unwrap(), Entry::default()).await.unwrap();
+            heads.insert(room, entered.head);
+            subscription.add(entered);
         }
         Self { subscription, heads, seen: BTreeMap::new() }
     }
@@ -111,8 +113,12 @@ async fn run(steps: Vec<Step>) {
         open_rooms: ROOMS.len(),
         memberships: 1000,
         rooms_per_stream: ROOMS.len(),
+        presence_max: 2,
+        history_bytes: 1 << 20,
+        waiting_changes: 10,
+        watchers: 1,
     };
-    let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms);
+    let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms, Arc::default());
 
     // What the witness has seen was batched; it never leaves.
     let mut witness = Subscriber::join(&hub, &[0, 1, 2]).await;

@@ -4,35 +4,46 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::budget::{Budget, Kept};
+use super::{
+    budget::{Budget, Kept},
+    presence::Presence,
+};
 use crate::{
     batch::{Batch, Framer},
-    engine::Record,
+    engine::{Record, RoomName},
     proto::user::ChatMessage,
 };
 
-/// The ring of a room, and how many read it.
+/// The ring of a room, and who reads it.
 #[derive(Debug)]
 pub(super) struct Room {
     ring: broadcast::Sender<Arc<Kept>>,
     members: usize,
+    pub(super) presence: Presence,
     framer: Framer,
     /// Something framed waits to be sent.
     unsent: bool,
 }
 
 impl Room {
-    pub(super) fn new(ring_batches: usize) -> Self {
-        Self { ring: broadcast::Sender::new(ring_batches), members: 0, framer: Framer::default(), unsent: false }
+    pub(super) fn new(name: RoomName, ring_batches: usize, presence_max: usize) -> Self {
+        Self {
+            ring: broadcast::Sender::new(ring_batches),
+            members: 0,
+            presence: Presence::new(name, presence_max),
+            framer: Framer::default(),
+            unsent: false,
+        }
     }
 
     pub(super) fn members(&self) -> usize {
         self.members
     }
 
-    pub(super) fn join(&mut self) -> broadcast::Receiver<Arc<Kept>> {
+    /// A place among the members, between two batches.
+    pub(super) fn join(&mut self) -> Ring {
         self.members += 1;
-        self.ring.subscribe()
+        Ring { batches: self.ring.subscribe(), sender: self.ring.downgrade() }
     }
 
     /// Says whether nobody is left.
@@ -63,6 +74,15 @@ impl Room {
         // Without a receiver the members are on their way out, and nobody misses it.
         _ = self.ring.send(budget.keep(batch));
     }
+}
+
+/// A member's way to the batches of a room.
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// What comes from now on.
+    pub(super) batches: broadcast::Receiver<Arc<Kept>>,
+    /// For whoever has lagged and begins anew. Weak: the ring ends with the hub.
+    pub(super) sender: broadcast::WeakSender<Arc<Kept>>,
 }
 
 /// A record as its subscribers see it.

@@ -1,101 +1,91 @@
-//! What one stream receives: the batches of every room that it is in.
+//! What one stream receives: everything of every room that it is in.
 
 mod ready;
+mod slot;
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use tokio_stream::{Stream, wrappers::BroadcastStream};
 
-use super::{
-    Error, Handle, Membership,
-    budget::{Kept, Part},
-};
-use crate::engine::{Position, RoomName};
+use super::{Entered, Error, Handle, Stream};
+use crate::engine::{Error as EngineError, RoomName};
 use ready::Ready;
+use slot::Slot;
 
 /// The rooms of one stream.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Handle,
-    slots: Vec<Slot>,
-    /// Rooms whose ring has ended, and was read to its end.
-    ended: usize,
+    /// Which stream it is.
+    stream: Stream,
+    /// A place that was left is taken by the next room.
+    slots: Vec<Option<Place>>,
     by_room: HashMap<RoomName, usize>,
+    /// Rooms that owe nothing more, because the hub has ended.
+    ended: usize,
     ready: Arc<Ready>,
 }
 
 #[derive(Debug)]
-struct Slot {
-    batches: BroadcastStream<Arc<Kept>>,
-    /// Everything up to this `seq` was delivered, or was there before the join.
-    cursor: u64,
-    /// Everything up to this `seq` must be delivered before the stream may end.
-    owed: u64,
+struct Place {
+    slot: Slot,
     /// Tells `ready` that it was this room.
     waker: Waker,
-    membership: Membership,
-}
-
-impl Slot {
-    fn lagged(&self) -> Ended {
-        Ended::Lagged { room: self.membership.room.clone(), last_seq: self.cursor }
-    }
 }
 
 /// Why a subscription cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Ended {
-    /// The subscriber fell out of a room's ring.
-    Lagged {
-        /// Which room.
-        room: RoomName,
-        /// The last `seq` delivered there.
-        last_seq: u64,
-    },
     /// The hub has ended, and everything that it sent was delivered.
     Closed,
+    /// The log cannot be read.
+    Failed(EngineError),
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Handle) -> Self {
-        Self { hub, slots: Vec::new(), ended: 0, by_room: HashMap::new(), ready: Arc::default() }
+    pub(super) fn new(hub: Handle, stream: Stream) -> Self {
+        Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), ended: 0, ready: Arc::default() }
     }
 
-    /// Enters a room that the subscription is not in, and says where: everything above that head is delivered.
-    pub async fn join(&mut self, room: RoomName) -> Result<Position, Error> {
-        if self.by_room.contains_key(&room) {
-            return Err(Error::AlreadyJoined(room));
-        }
+    /// The room may be entered by this stream, as far as the stream knows.
+    pub fn may_enter(&self, room: &RoomName) -> Result<(), Error> {
         let limit = self.hub.0.rooms_per_stream;
-        if self.slots.len() >= limit {
-            return Err(Error::TooManyRooms { limit });
+        if self.by_room.contains_key(room) {
+            return Err(Error::AlreadyJoined(room.clone()));
         }
-        // First the receiver, then the head: a record committed between the two comes out of the receiver and is cut off below.
-        let joined = self.hub.join(room.clone()).await?;
-        let position = self.hub.0.engine.position(&room).await?;
-        let index = self.slots.len();
-        self.slots.push(Slot {
-            batches: BroadcastStream::new(joined.batches),
-            cursor: position.head,
-            owed: 0,
-            waker: self.ready.waker(index),
-            membership: joined.membership,
-        });
-        self.by_room.insert(room, index);
-        self.ready.add(index);
-        Ok(position)
+        if self.by_room.len() >= limit { Err(Error::TooManyRooms { limit }) } else { Ok(()) }
+    }
+
+    /// Follows a room that was entered, and that it [may enter](Self::may_enter).
+    pub fn add(&mut self, entered: Entered) {
+        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        if free == self.slots.len() {
+            self.slots.push(None);
+        }
+        let room = entered.room.clone();
+        if let Some(place) = self.slots.get_mut(free) {
+            *place = Some(Place { slot: Slot::new(self.hub.clone(), entered), waker: self.ready.waker(free) });
+        }
+        self.by_room.insert(room, free);
+        self.ready.add(free);
+    }
+
+    /// Leaves a room: nothing of it follows. Says whether it was [told](super::Entry::told) of the entry.
+    pub fn remove(&mut self, room: &RoomName) -> Option<bool> {
+        let index = self.by_room.remove(room)?;
+        let Place { slot, .. } = self.slots.get_mut(index)?.take()?;
+        self.ended -= usize::from(slot.has_ended());
+        Some(slot.is_told())
     }
 
     /// It is in no room.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.by_room.is_empty()
     }
 
     /// The name of a room that the subscription is in.
@@ -104,41 +94,36 @@ impl Subscription {
         self.by_room.get_key_value(name).map(|(room, _)| room)
     }
 
-    /// Everything of the room up to `seq` is owed to the stream.
+    /// Everything of the room up to `seq` is owed to the stream, if it is still in it.
     pub fn owe(&mut self, room: &RoomName, seq: u64) {
-        let slot = self.by_room.get(room).and_then(|index| self.slots.get_mut(*index));
-        if let Some(slot) = slot {
-            slot.owed = slot.owed.max(seq);
+        let place = self.by_room.get(room).and_then(|index| self.slots.get_mut(*index));
+        if let Some(Some(place)) = place {
+            place.slot.owe(seq);
         }
     }
 
     /// Nothing is owed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.slots.iter().all(|slot| slot.owed <= slot.cursor)
+        self.slots.iter().flatten().all(|place| place.slot.is_settled())
     }
 
     /// The next frames, of one room; the rooms that have something take turns. Only rooms that were woken are looked at.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Ended>> {
         self.ready.register(cx.waker());
         while let Some(index) = self.ready.take() {
-            let Some(slot) = self.slots.get_mut(index) else { continue };
-            match Pin::new(&mut slot.batches).poll_next(&mut Context::from_waker(&slot.waker)) {
+            let Some(Some(Place { slot, waker })) = self.slots.get_mut(index) else { continue };
+            match slot.poll_next(&mut Context::from_waker(waker), &self.stream) {
                 Poll::Pending => {}
-                Poll::Ready(Some(Ok(batch))) => match batch.after(slot.cursor) {
-                    Part::Nothing => self.ready.add(index),
-                    Part::Frames(frames) => {
-                        self.ready.add(index);
-                        slot.cursor = batch.last_seq();
-                        return Poll::Ready(Ok(frames));
-                    }
-                    Part::GivenUp => return Poll::Ready(Err(slot.lagged())),
-                },
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(slot.lagged())),
-                Poll::Ready(None) => self.ended += 1,
+                Poll::Ready(Ok(Some(frames))) => {
+                    self.ready.add(index);
+                    return Poll::Ready(Ok(frames));
+                }
+                Poll::Ready(Ok(None)) => self.ended += 1,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Failed(error))),
             }
         }
-        let all_ended = self.ended > 0 && self.ended == self.slots.len();
+        let all_ended = self.ended > 0 && self.ended == self.by_room.len();
         if all_ended { Poll::Ready(Err(Ended::Closed)) } else { Poll::Pending }
     }
 }

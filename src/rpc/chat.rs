@@ -1,110 +1,199 @@
-//! The Chat method: enters the rooms that the metadata names, then answers with a [`Session`] as the body.
+//! The methods whose response body is a [`Session`]: Chat, in the rooms that the metadata names, and Subscribe.
 //!
-//! It stands beside the generated server, because that one encodes each message of each stream by itself; here one framed batch serves all.
+//! They stand beside the generated servers, because those encode each message of each stream by themselves; here one framed batch serves
+//! all.
 
-use std::{
-    convert::Infallible,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body::Body as HttpBody;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
-use tower::Service;
+use tower::{Service, service_fn};
 
 use super::{
     Settings,
-    codec::ChatDecoder,
-    draft, session,
-    session::{Session, Streams},
+    codec::{ChatDecoder, RequestDecoder},
+    request::{self, Rules},
+    session::{Requests, Session, Start},
     status::Failure,
 };
-use crate::{engine::RoomName, hub};
+use crate::{
+    engine::RoomName,
+    hub::{self, Entry, Stream, Subscription},
+    proto::rialto::v1::{Position, SubscribeRequest},
+};
 
 /// Names the rooms that a stream starts in.
 const ROOMS: &str = "rialto-rooms";
 
-/// The method's path.
-pub(crate) const PATH: &str = "/user.UserService/Chat";
+/// The path of Chat.
+pub(crate) const CHAT_PATH: &str = "/user.UserService/Chat";
 
-/// What the method works on.
+/// The path of Subscribe.
+pub(crate) const SUBSCRIBE_PATH: &str = "/rialto.v1.ChatService/Subscribe";
+
+/// What the methods work on.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub(crate) hub: hub::Handle,
-    pub(crate) streams: Streams,
-    /// Cancelled when the server drains: streams end when what they had accepted is delivered.
+    pub(crate) chats: Chats,
+    /// Cancelled when the server drains.
     pub(crate) draining: CancellationToken,
 }
 
-/// Serves the method.
+/// The places for streams of messages.
 #[derive(Debug, Clone)]
-pub(crate) struct Chat {
-    parts: Parts,
-    settings: Settings,
+pub(crate) struct Chats {
+    permits: Arc<Semaphore>,
+    limit: usize,
 }
 
-impl Chat {
-    pub(super) fn new(parts: Parts, settings: Settings) -> Self {
-        Self { parts, settings }
+impl Chats {
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    async fn start<B>(&self, request: Request<B>) -> Result<Session, Failure>
-    where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<tonic::codegen::StdError> + Send,
-    {
-        if self.parts.draining.is_cancelled() {
-            return Err(Failure::draining());
-        }
-        uncompressed(request.headers())?;
-        let rooms = rooms(request.headers(), self.settings.rooms_per_stream)?;
-        let place = self.parts.streams.open()?;
-        let mut subscription = self.parts.hub.subscribe();
-        for room in rooms {
-            subscription.join(room).await?;
-        }
-        let limit = Some(self.settings.chat_frame_bytes);
-        Ok(Session::new(session::Start {
-            hub: self.parts.hub.clone(),
-            requests: Streaming::new_request(ChatDecoder, request.into_body(), None, limit),
-            subscription,
-            rules: draft::Rules { text_bytes: self.settings.text_bytes },
-            inflight: self.settings.inflight_per_stream,
-            draining: self.parts.draining.clone(),
-            place,
-        }))
+    /// How many there are now.
+    pub(crate) fn count(&self) -> usize {
+        self.limit - self.permits.available_permits()
+    }
+
+    fn open(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())
     }
 }
 
-impl<B> Service<Request<B>> for Chat
-where
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<tonic::codegen::StdError> + Send,
+/// Serves Chat.
+pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
+    serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
+        let rooms = rooms(request.headers(), method.settings.rooms_per_stream)?;
+        let entries = rooms.into_iter().map(|room| (room, Entry::default())).collect();
+        let limit = Some(method.settings.chat_frame_bytes);
+        let requests = Streaming::new_request(ChatDecoder, request.into_body(), None, limit);
+        method.start(Some(requests), entries).await
+    })
+}
+
+/// Serves Subscribe.
+pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
+    serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
+        let limit = Some(method.settings.frame_bytes);
+        let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), None, limit);
+        let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
+        let wanted = requests.message().await?.ok_or_else(missing)?;
+        let entries = entries(wanted, method.settings.rooms_per_stream)?;
+        method.start(None, entries).await
+    })
+}
+
+/// A method that answers with a body of its own.
+pub(crate) trait OwnBody:
+    Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static
 {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
+impl<S> OwnBody for S where
+    S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let chat = self.clone();
-        Box::pin(async move {
-            Ok(match chat.start(request).await {
+fn serve<F>(
+    method: Arc<Method>,
+    start: impl Fn(Arc<Method>, Request<axum::body::Body>) -> F + Clone + Send + Sync + 'static,
+) -> impl OwnBody<Future: Send>
+where
+    F: Future<Output = Result<Session, Status>> + Send,
+{
+    service_fn(move |request: Request<axum::body::Body>| {
+        let begun = method.may_begin(&request).map(|()| start(Arc::clone(&method), request));
+        async move {
+            let session = match begun {
+                Ok(session) => session.await,
+                Err(failure) => Err(failure.into()),
+            };
+            Ok(match session {
                 Ok(session) => {
                     let mut response = Response::new(Body::new(session));
                     response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
                     response
                 }
-                Err(failure) => Status::from(failure).into_http(),
+                Err(status) => status.into_http(),
             })
-        })
+        }
+    })
+}
+
+#[derive(Debug)]
+struct Method {
+    parts: Parts,
+    settings: Settings,
+}
+
+impl Method {
+    fn may_begin<B>(&self, request: &Request<B>) -> Result<(), Failure> {
+        if self.parts.draining.is_cancelled() {
+            return Err(Failure::draining());
+        }
+        uncompressed(request.headers())
     }
+
+    /// Enters the rooms: when the session is there, nothing is missed any more.
+    async fn start(&self, requests: Option<Requests>, entries: Vec<(RoomName, Entry)>) -> Result<Session, Status> {
+        let Parts { hub, chats, .. } = &self.parts;
+        let place = chats.open()?;
+        let stream = Stream::current();
+        let subscription = enter(hub, &stream, entries).await?;
+        Ok(Session::new(Start {
+            hub: hub.clone(),
+            stream,
+            requests,
+            subscription,
+            rules: Rules { text_bytes: self.settings.text_bytes },
+            inflight: self.settings.inflight_per_stream,
+            reconnect_within: RECONNECT_WITHIN,
+            place,
+        }))
+    }
+}
+
+/// Over so long the clients of a server that shuts down spread their reconnects.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+async fn enter(hub: &hub::Handle, stream: &Stream, entries: Vec<(RoomName, Entry)>) -> Result<Subscription, Failure> {
+    let mut subscription = hub.subscribe(stream.clone());
+    for (room, entry) in entries {
+        subscription.may_enter(&room)?;
+        subscription.add(hub.clone().enter(room, entry).await?);
+    }
+    Ok(subscription)
+}
+
+/// The rooms of a subscription, each once.
+fn entries(wanted: SubscribeRequest, limit: usize) -> Result<Vec<(RoomName, Entry)>, Failure> {
+    let SubscribeRequest { rooms } = wanted;
+    if rooms.is_empty() || rooms.len() > limit {
+        return Err(Failure::invalid("rooms", "INVALID_ROOMS", format!("name 1 to {limit} rooms")));
+    }
+    let mut entries: Vec<(RoomName, Entry)> = Vec::with_capacity(rooms.len());
+    let mut seen = std::collections::HashSet::new();
+    for (index, Position { room, join }) in rooms.into_iter().enumerate() {
+        let room = RoomName::new(request::named(&room))
+            .map_err(|error| Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOM", error.to_string()))?;
+        let join = join.unwrap_or_default();
+        request::check_join(&join).map_err(|failure| failure.within(&format!("rooms[{index}]")))?;
+        if !seen.insert(room.clone()) {
+            let detail = format!("{room} is named twice");
+            return Err(Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOMS", detail));
+        }
+        entries.push((room, request::entry(join, None)));
+    }
+    Ok(entries)
 }
 
 /// The rooms that the metadata names, each once; the lobby if it names none.

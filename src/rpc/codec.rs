@@ -44,13 +44,19 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        RequestDecoder(PhantomData)
+        RequestDecoder::default()
     }
 }
 
 /// Decodes a request, or fails the call.
 #[derive(Debug)]
 pub(crate) struct RequestDecoder<U>(PhantomData<U>);
+
+impl<U> Default for RequestDecoder<U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<U: Message + Default> Decoder for RequestDecoder<U> {
     type Item = U;

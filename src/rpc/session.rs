@@ -1,14 +1,15 @@
-//! One Chat stream: what it sends goes to the log, what its rooms say comes back.
+//! One stream of messages: what it sends goes to the log, what its rooms say comes back.
 //!
-//! The session is the response body, and the request half is part of it: whatever ends the one ends the other.
+//! The session is the response body, and the request half is part of it: whatever ends the one ends the other. Chat has both halves;
+//! a subscription only listens.
 
 use std::{
     collections::VecDeque,
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,64 +17,46 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use prost::DecodeError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_stream::Stream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 
-use super::{draft, status::Failure};
+use super::{
+    request::{Request, Rules},
+    status::Failure,
+};
 use crate::{
     batch,
     engine::{Appended, Error as EngineError, Receipt, Record, Refused, RoomName},
-    hub::{self, Ended, Subscription},
-    proto::user::{ChatMessage, Duplicate, chat_message::Event},
+    hub::{self, Ended, Entered, Stream, Subscription},
+    proto::user::{ChatMessage, Draining, Duplicate, Left, chat_message::Event},
 };
-
-/// The chat streams of the server.
-#[derive(Debug, Clone)]
-pub(crate) struct Streams {
-    permits: Arc<Semaphore>,
-    limit: usize,
-}
-
-impl Streams {
-    pub(crate) fn new(limit: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(limit)), limit }
-    }
-
-    /// How many there are now.
-    pub(crate) fn count(&self) -> usize {
-        self.limit - self.permits.available_permits()
-    }
-
-    pub(super) fn open(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())
-    }
-}
 
 /// What a session is made of.
 pub(super) struct Start {
     pub(super) hub: hub::Handle,
-    pub(super) requests: Requests,
+    pub(super) stream: Stream,
+    /// Absent: the client only listens.
+    pub(super) requests: Option<Requests>,
     /// In the rooms that the stream starts in.
     pub(super) subscription: Subscription,
-    pub(super) rules: draft::Rules,
+    pub(super) rules: Rules,
     pub(super) inflight: usize,
-    pub(super) draining: CancellationToken,
+    pub(super) reconnect_within: Duration,
     pub(super) place: OwnedSemaphorePermit,
 }
 
 /// A stream while it runs.
 pub(super) struct Session {
     hub: hub::Handle,
+    stream: Stream,
     incoming: Incoming,
     subscription: Subscription,
-    rules: draft::Rules,
+    rules: Rules,
     /// Which message of the stream came last, from 1.
     nth: u64,
-    /// The draft that waits for its place in the log's queue.
-    appending: Option<Appending>,
+    /// What the last message is waiting for; until then no further one is taken.
+    waiting: Option<Waiting>,
     /// Drafts in the log's queue, in order.
     inflight: VecDeque<Inflight>,
     max_inflight: usize,
@@ -82,27 +65,33 @@ pub(super) struct Session {
     answered_last: bool,
     /// The hub has ended, and everything that it sent was delivered.
     hub_ended: bool,
-    draining: CancellationToken,
-    /// For a stream in no room, which hears of a drain from nobody else.
-    drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// The client was told that the server is shutting down.
+    told_draining: bool,
+    reconnect_within: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 /// The sending side of the client.
 enum Incoming {
     Open(Box<Requests>),
+    /// There is none: nothing comes, and nothing ends.
+    Silent,
     /// Nothing more is read; when nothing is owed, the stream ends so.
     Over(Status),
     /// The trailers are out.
     Ended,
 }
 
-type Requests = Streaming<Result<ChatMessage, DecodeError>>;
+pub(super) type Requests = Streaming<Result<ChatMessage, DecodeError>>;
 
-struct Appending {
-    nth: u64,
-    room: RoomName,
-    place: BoxFuture<'static, Result<Receipt, Refused>>,
+/// A message on its way.
+enum Waiting {
+    /// For its place in the log's queue.
+    Append { nth: u64, room: RoomName, place: BoxFuture<'static, Result<Receipt, Refused>> },
+    /// For a place in the room, and where that is.
+    Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<Entered, hub::Error>> },
+    /// For the outcomes of everything said before.
+    Leave { room: RoomName },
 }
 
 struct Inflight {
@@ -113,37 +102,34 @@ struct Inflight {
 
 impl Session {
     pub(super) fn new(start: Start) -> Self {
-        let drained = start.subscription.is_empty().then(|| Box::pin(start.draining.clone().cancelled_owned()));
         Self {
             hub: start.hub,
-            incoming: Incoming::Open(Box::new(start.requests)),
+            stream: start.stream,
+            incoming: start.requests.map_or(Incoming::Silent, |requests| Incoming::Open(Box::new(requests))),
             subscription: start.subscription,
             rules: start.rules,
             nth: 0,
-            appending: None,
+            waiting: None,
             inflight: VecDeque::new(),
             max_inflight: start.inflight,
             answers: BytesMut::new(),
             answered_last: false,
             hub_ended: false,
-            draining: start.draining,
-            drained,
+            told_draining: false,
+            reconnect_within: start.reconnect_within,
             _place: start.place,
         }
     }
 
     /// Takes outcomes and messages until it must wait.
     fn advance(&mut self, cx: &mut Context<'_>) {
-        // A stream in rooms hears of a drain by the end of these, after everything that was accepted.
-        if self.drained.as_mut().is_some_and(|drained| drained.as_mut().poll(cx).is_ready()) {
-            self.take_no_more(Failure::draining().into());
-        }
         // So many and no more, that a fast sender still receives.
         for _ in 0..self.max_inflight {
-            self.poll_append(cx);
-            // After the append, so that its receipt knows whom to wake.
+            _ = self.poll_waiting(cx);
+            // Afterwards, so that the receipt of an append knows whom to wake.
             self.poll_outcomes(cx);
-            if self.appending.is_some() || self.inflight.len() >= self.max_inflight {
+            self.leave_if_decided();
+            if self.waiting.is_some() || self.inflight.len() >= self.max_inflight {
                 return;
             }
             let Incoming::Open(requests) = &mut self.incoming else { return };
@@ -157,9 +143,22 @@ impl Session {
         cx.waker().wake_by_ref();
     }
 
+    /// A stream in rooms ends behind them, after everything that was accepted; one in none has nobody to wait for.
+    fn drain(&mut self) {
+        if !std::mem::replace(&mut self.told_draining, true) {
+            // Not all at once, or they would come to the next server all at once.
+            let reconnect_after = self.reconnect_within.mul_f32(fastrand::f32());
+            let draining = Draining { reconnect_after: prost_types::Duration::try_from(reconnect_after).ok() };
+            self.answer(&ChatMessage { event: Some(Event::Draining(draining)), ..ChatMessage::default() });
+        }
+        if self.subscription.is_empty() && self.waiting.is_none() {
+            self.take_no_more(Failure::draining().into());
+        }
+    }
+
     /// The first reason to end is the one that is told.
     fn take_no_more(&mut self, status: Status) {
-        if matches!(self.incoming, Incoming::Open(_)) {
+        if matches!(self.incoming, Incoming::Open(_) | Incoming::Silent) {
             self.incoming = Incoming::Over(status);
         }
     }
@@ -173,14 +172,43 @@ impl Session {
         }
     }
 
-    fn poll_append(&mut self, cx: &mut Context<'_>) {
-        let Some(appending) = &mut self.appending else { return };
-        let Poll::Ready(outcome) = appending.place.as_mut().poll(cx) else { return };
-        if let Some(Appending { nth, room, .. }) = self.appending.take() {
-            match outcome {
-                Ok(receipt) => self.inflight.push_back(Inflight { nth, room, receipt }),
-                Err(refused) => self.refuse(nth, refused),
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.waiting {
+            None | Some(Waiting::Leave { .. }) => {}
+            Some(Waiting::Append { nth, room, place }) => {
+                let outcome = ready!(place.as_mut().poll(cx));
+                let (nth, room) = (*nth, room.clone());
+                self.waiting = None;
+                match outcome {
+                    Ok(receipt) => self.inflight.push_back(Inflight { nth, room, receipt }),
+                    Err(refused) => self.refuse(nth, refused),
+                }
             }
+            Some(Waiting::Join { nth, room, id, entered }) => {
+                let entered = ready!(entered.as_mut().poll(cx));
+                let (nth, room, id) = (*nth, room.as_str().to_owned(), std::mem::take(id));
+                self.waiting = None;
+                match entered {
+                    Ok(entered) => self.subscription.add(entered),
+                    Err(error) => self.answer(&Failure::from(error).into_rejected(room, id, nth)),
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Everything said before must be decided, and its answers come first.
+    fn leave_if_decided(&mut self) {
+        let Some(Waiting::Leave { room }) = &self.waiting else { return };
+        if !self.inflight.is_empty() {
+            return;
+        }
+        let room = room.clone();
+        self.waiting = None;
+        if self.subscription.remove(&room) == Some(true) {
+            let left = Event::Left(Left { reason: LEFT.to_owned() });
+            let room = room.as_str().to_owned();
+            self.answer(&ChatMessage { room, event: Some(left), ..ChatMessage::default() });
         }
     }
 
@@ -199,14 +227,31 @@ impl Session {
     fn take(&mut self, message: Result<ChatMessage, DecodeError>) {
         self.nth += 1;
         let nth = self.nth;
-        match self.rules.check(message, &self.subscription) {
-            Ok(draft) => {
+        let id = message.as_ref().map(|message| message.id.clone()).unwrap_or_default();
+        match self.rules.read(message, &self.subscription) {
+            Ok(Request::Say(draft)) => {
                 let (hub, room) = (self.hub.clone(), draft.room.clone());
                 let place = Box::pin(async move { hub.append(draft).await });
-                self.appending = Some(Appending { nth, room, place });
+                self.waiting = Some(Waiting::Append { nth, room, place });
             }
+            Ok(Request::Join { room, entry }) => match self.may_enter(&room) {
+                Ok(()) => {
+                    let entered = Box::pin(self.hub.clone().enter(room.clone(), entry));
+                    self.waiting = Some(Waiting::Join { nth, room, id, entered });
+                }
+                Err(failure) => self.answer(&failure.into_rejected(room.as_str().to_owned(), id, nth)),
+            },
+            Ok(Request::Leave { room }) => self.waiting = Some(Waiting::Leave { room }),
+            Ok(Request::Typing { room, user_id }) => self.hub.typing(room, user_id, &self.stream),
             Err(bad) => self.answer(&bad.failure.into_rejected(bad.room, bad.id, nth)),
         }
+    }
+
+    fn may_enter(&self, room: &RoomName) -> Result<(), Failure> {
+        if self.told_draining {
+            return Err(Failure::draining());
+        }
+        Ok(self.subscription.may_enter(room)?)
     }
 
     /// Tells the sender of a draft that is not in the log. If even that is unknown, the stream ends: the client publishes again with the
@@ -225,7 +270,7 @@ impl Session {
 
     /// Everything that was read is answered and, as far as there is a hub, delivered.
     fn owes_nothing(&self) -> bool {
-        let decided = self.appending.is_none() && self.inflight.is_empty();
+        let decided = self.waiting.is_none() && self.inflight.is_empty();
         decided && self.answers.is_empty() && (self.hub_ended || self.subscription.is_settled())
     }
 
@@ -246,7 +291,7 @@ impl Session {
         match self.subscription.poll_next(cx) {
             Poll::Pending => None,
             Poll::Ready(Ok(batch)) => Some(Frame::data(batch)),
-            Poll::Ready(Err(lagged @ Ended::Lagged { .. })) => Some(self.end(&Failure::from(lagged).into())),
+            Poll::Ready(Err(Ended::Failed(error))) => Some(self.end(&Failure::from(error).into())),
             Poll::Ready(Err(Ended::Closed)) => {
                 self.hub_ended = true;
                 self.take_no_more(self.why_the_hub_ended());
@@ -256,7 +301,7 @@ impl Session {
     }
 
     fn why_the_hub_ended(&self) -> Status {
-        let failure = if self.draining.is_cancelled() { Failure::draining() } else { EngineError::Stopped.into() };
+        let failure = if self.stream.is_draining() { Failure::draining() } else { EngineError::Stopped.into() };
         failure.into()
     }
 
@@ -293,6 +338,12 @@ impl Body for Session {
         if matches!(self.incoming, Incoming::Ended) {
             return Poll::Ready(None);
         }
+        if let Some(reason) = self.stream.should_end() {
+            return Poll::Ready(Some(Ok(self.end(&Failure::from(reason).into()))));
+        }
+        if self.stream.is_draining() {
+            self.drain();
+        }
         self.advance(cx);
         // Answers and messages take turns: a sender of bad messages still hears the room, and one who hears much its answers.
         let messages_first = std::mem::take(&mut self.answered_last);
@@ -316,6 +367,9 @@ impl Body for Session {
 fn renamed(status: Status) -> Status {
     if status.code() == Code::OutOfRange { Failure::oversize().into() } else { status }
 }
+
+/// The reason of every `left`: the client asked.
+const LEFT: &str = "LEFT";
 
 fn duplicate(first: Record) -> ChatMessage {
     let text = String::new();

@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     engine::{BadRoomName, Error as EngineError, RoomName},
     hub,
+    journal::TooFarBehind,
     proto::user::{ChatMessage, Rejected, chat_message::Event},
     users,
 };
@@ -44,6 +45,11 @@ impl Failure {
     /// A field has a value that it cannot have.
     pub(crate) fn invalid(field: impl Into<String>, reason: &'static str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(Code::InvalidArgument, reason, detail) }
+    }
+
+    /// The field is one of this one's.
+    pub(crate) fn within(self, outer: &str) -> Self {
+        Self { field: self.field.map(|field| format!("{outer}.{field}")), ..self }
     }
 
     fn resource(self, kind: &'static str, name: impl Into<String>) -> Self {
@@ -183,6 +189,9 @@ impl From<hub::Error> for Failure {
             hub::Error::TooManyMemberships => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
             }
+            hub::Error::TooManyWatchers { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS", detail).retry_after(10)
+            }
             hub::Error::Closed => EngineError::Stopped.into(),
             hub::Error::Engine(error) => error.into(),
         }
@@ -192,11 +201,26 @@ impl From<hub::Error> for Failure {
 impl From<hub::Ended> for Failure {
     fn from(ended: hub::Ended) -> Self {
         match ended {
-            hub::Ended::Lagged { room, last_seq } => {
-                let detail = format!("too slow a reader of {room}: messages after seq {last_seq} were not delivered");
-                Self::new(Code::ResourceExhausted, "LAGGED", detail).retry_after(1)
-            }
+            hub::Ended::Failed(error) => error.into(),
             hub::Ended::Closed => EngineError::Stopped.into(),
+        }
+    }
+}
+
+impl From<TooFarBehind> for Failure {
+    fn from(_: TooFarBehind) -> Self {
+        let detail = "more has changed than can wait for this watcher; list anew";
+        Self::new(Code::ResourceExhausted, "WATCH_TOO_SLOW", detail).retry_after(1)
+    }
+}
+
+impl From<hub::Reason> for Failure {
+    fn from(reason: hub::Reason) -> Self {
+        match reason {
+            hub::Reason::SlowReader => {
+                let detail = "the client has read nothing for too long; resume after the last seq that it has";
+                Self::new(Code::ResourceExhausted, "SLOW_READER", detail).retry_after(1)
+            }
         }
     }
 }

@@ -70,13 +70,25 @@ fn rows() -> Vec<Row> {
     rows.push(bad(said(&"d".repeat(65), "ada", "hi"), "INVALID_ROOM"));
     rows.push(bad(said(&"d".repeat(60 * KIB), "ada", "hi"), "INVALID_ROOM"));
 
-    let of_clients = [
-        Event::Join(Join::default()),
-        Event::Leave(Leave {}),
-        Event::Typing(Typing {}),
-        Event::RefreshToken(RefreshToken { token: "t".into() }),
-    ];
-    rows.extend(of_clients.map(|it| row(event(it), Code::Unimplemented, "UNIMPLEMENTED")));
+    let join = |join| Event::Join(join);
+    let elsewhere = |it| ChatMessage { room: "attic".into(), ..event(it) };
+    let with_text = |it| ChatMessage { text: "and a text".into(), ..event(it) };
+    let typing = |user_id: &str| ChatMessage { user_id: user_id.into(), ..event(Event::Typing(Typing {})) };
+    let refresh = Event::RefreshToken(RefreshToken { token: "t".into() });
+    rows.extend([
+        row(event(join(Join::default())), Code::AlreadyExists, "ALREADY_IN_ROOM"),
+        bad(elsewhere(join(Join { history: 1_001, ..Join::default() })), "INVALID_HISTORY"),
+        bad(elsewhere(join(Join { history: 1, after_seq: Some(0), ..Join::default() })), "INVALID_HISTORY"),
+        bad(ChatMessage { user_id: "u".repeat(129), ..elsewhere(join(Join::default())) }, "INVALID_USER_ID"),
+        bad(ChatMessage { room: "No".into(), ..event(join(Join::default())) }, "INVALID_ROOM"),
+        row(elsewhere(Event::Leave(Leave {})), Code::FailedPrecondition, "NOT_IN_ROOM"),
+        row(ChatMessage { room: "attic".into(), ..typing("ada") }, Code::FailedPrecondition, "NOT_IN_ROOM"),
+        bad(typing(""), "INVALID_USER_ID"),
+        bad(typing("a\n"), "INVALID_USER_ID"),
+        row(event(refresh), Code::Unimplemented, "UNIMPLEMENTED"),
+        bad(with_text(Event::Leave(Leave {})), "INVALID_TEXT"),
+        bad(with_text(join(Join::default())), "INVALID_TEXT"),
+    ]);
     let of_servers = [
         Event::Joined(Joined::default()),
         Event::Left(Left::default()),

@@ -12,7 +12,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Handle, sync::oneshot, ta
 use tonic::{Code, Status};
 
 use super::{creating, unread::fill};
-use crate::support::{Chat, Hub, client, keyed, process::Process, raw::Raw, rejected, said, soon, texts};
+use crate::support::{Chat, Hub, client, is_draining, keyed, process::Process, raw::Raw, rejected, said, soon, texts};
 
 /// Seconds that the server gives its clients in these tests where they do not deserve it.
 const DRAIN: u64 = 2;
@@ -75,10 +75,12 @@ async fn shutdown_ends_streams_with_unavailable_and_refuses_new_connections() {
     refused(address).await;
     for chat in [&mut chat, &mut nowhere] {
         let (messages, end) = chat.rest().await;
-        assert_eq!((messages, end.unwrap_err().code()), (vec![], Code::Unavailable));
+        assert_eq!((messages.len(), end.unwrap_err().code()), (1, Code::Unavailable));
+        assert!(is_draining(&messages[0]));
     }
     let (messages, end) = call.response.rest().await;
-    assert_eq!((texts(&messages), end.unwrap().code()), (vec!["hello"], Code::Unavailable));
+    assert_eq!((texts(&messages), end.unwrap().code()), (vec!["hello", ""], Code::Unavailable));
+    assert!(is_draining(&messages[1]));
     raw.closed().await;
     drop((chat, nowhere, raw, call));
     everything_is_gone(folder.path()).await;
@@ -120,7 +122,7 @@ async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Stat
                 // What comes too late is refused, until the stream ends.
                 match &message.event {
                     None => heard.push(message),
-                    Some(_) => assert_eq!(rejected(&message).reason, "DRAINING"),
+                    Some(_) => assert!(is_draining(&message) || rejected(&message).reason == "DRAINING"),
                 }
             }
             Err(status) => return (heard, status, soon(send).await.unwrap()),
@@ -164,8 +166,11 @@ async fn a_listener_hears_everything_that_was_accepted_before_it_is_told_unavail
     soon(talking).await.unwrap();
     in_a_moment(hub.shutdown()).await;
     let (accepted, ..) = soon(talker).await.unwrap();
-    let (heard, end) = soon(listening).await.unwrap();
+    let (mut heard, end) = soon(listening).await.unwrap();
     assert_eq!(end.unwrap_err().code(), Code::Unavailable);
+    let before = heard.len();
+    heard.retain(|message| !is_draining(message));
+    assert_eq!(before - heard.len(), 1, "told once");
     assert_eq!(heard.len(), accepted.len(), "as many as the sender was told are accepted");
     assert!(heard == accepted, "the same ones, in the same order");
 }
@@ -253,7 +258,7 @@ async fn sigterm_ends_the_process_with_0_although_streams_are_open() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(chat.rest().await.1.unwrap_err().code(), Code::Unavailable);
     let (messages, end) = call.response.rest().await;
-    assert_eq!((texts(&messages), end.unwrap().code()), (vec!["hello"], Code::Unavailable));
+    assert_eq!((texts(&messages), end.unwrap().code()), (vec!["hello", ""], Code::Unavailable));
 }
 
 #[tokio::test]

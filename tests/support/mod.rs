@@ -8,6 +8,7 @@ use std::{future::Future, path::Path, time::Duration};
 
 use rialto::{
     config::Config,
+    metrics::Metrics,
     proto::user::{ChatMessage, chat_message::Event, user_service_client::UserServiceClient},
     server::{self, Counts, Server},
 };
@@ -74,6 +75,10 @@ impl Hub {
 
     pub async fn counts(&self) -> Counts {
         self.server.counts().await
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        self.server.metrics()
     }
 
     /// Waits until the server holds what it should.
@@ -192,6 +197,17 @@ pub fn rejected(message: &ChatMessage) -> &rialto::proto::user::Rejected {
     match &message.event {
         Some(Event::Rejected(rejected)) => rejected,
         _ => panic!("not rejected: {message:?}"),
+    }
+}
+
+/// It says that the server is shutting down, and when to come back.
+pub fn is_draining(message: &ChatMessage) -> bool {
+    match &message.event {
+        Some(Event::Draining(draining)) => {
+            assert!(draining.reconnect_after.is_some() && message.room.is_empty(), "{message:?}");
+            true
+        }
+        _ => false,
     }
 }
 

@@ -169,6 +169,12 @@ pub(super) fn read_before(
     Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
 }
 
+pub(super) fn room(connection: &Connection, room: &RoomName) -> rusqlite::Result<Option<RoomInfo>> {
+    let mut select = connection.prepare_cached("SELECT head, created_at FROM rooms WHERE name = ?")?;
+    let info = |row: &Row<'_>| Ok(RoomInfo { name: room.clone(), head: row.get(0)?, created_at: Time(row.get(1)?) });
+    select.query_row([room.as_str()], info).optional()
+}
+
 pub(super) fn rooms(connection: &Connection, after: Option<&RoomName>, max: usize) -> rusqlite::Result<Vec<RoomInfo>> {
     let mut select =
         connection.prepare_cached("SELECT name, head, created_at FROM rooms WHERE name > ? ORDER BY name LIMIT ?")?;

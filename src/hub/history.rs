@@ -1,0 +1,134 @@
+//! Pages of the log, framed once and shared by everyone who reads there.
+//!
+//! Pages begin at fixed places, so that two thousand clients who resume at two thousand places read each page once: whoever comes first
+//! reads it, the others wait for it. What was read last stays for a while; a reader that comes from far behind does not drive it out
+//! (the cache resists scans).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::{
+    OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle, EntryAction, EntryResult},
+};
+
+use super::room::message;
+use crate::{
+    batch::{Batch, Framer},
+    engine::{self, Engine, Error, RoomName},
+};
+
+/// Pages begin at multiples of this `seq`, or where the page before was cut.
+const STRIDE: u64 = 256;
+
+/// The log as readers of rooms see it.
+#[derive(Debug)]
+pub(super) struct History {
+    engine: Arc<dyn Engine>,
+    pages: Cache<Key, Arc<Page>, ByBytes>,
+}
+
+type Key = (RoomName, u64);
+
+/// A run of framed messages.
+#[derive(Debug)]
+pub(super) struct Page {
+    batches: Vec<Batch>,
+    bytes: usize,
+    /// The highest `seq` that retention has taken.
+    floor: u64,
+    /// Everything up to here, from where the page begins, is in it.
+    through: u64,
+    /// The room went further when the page was read.
+    cut: bool,
+}
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Page>> for ByBytes {
+    fn weight(&self, _: &Key, page: &Arc<Page>) -> u64 {
+        page.bytes as u64
+    }
+}
+
+impl History {
+    /// Keeps about so many bytes of pages.
+    pub(super) fn new(engine: Arc<dyn Engine>, bytes: usize) -> Self {
+        // Few shards, so that each has room for several pages.
+        let options =
+            OptionsBuilder::new().shards(4).estimated_items_capacity(64).weight_capacity(bytes as u64).build();
+        let pages = match options {
+            Ok(options) => Cache::with_options(options, ByBytes, Default::default(), DefaultLifecycle::default()),
+            // Only absent figures fail, and none is.
+            Err(_) => Cache::with_weighter(64, bytes as u64, ByBytes),
+        };
+        Self { engine, pages }
+    }
+
+    /// The page with what comes after this `seq`; the room must have something there.
+    pub(super) async fn page(&self, room: &RoomName, after: u64) -> Result<Arc<Page>, Error> {
+        let mut start = after - after % STRIDE;
+        loop {
+            let page = self.page_at(room, start, after).await?;
+            if page.through > after {
+                return Ok(page);
+            }
+            if !page.cut {
+                return Err(Error::Unavailable(format!("room {room} is shown only up to {}", page.through)));
+            }
+            start = page.through;
+        }
+    }
+
+    /// The page that begins there. One that ended at the head of the room before `wanted` came is read again.
+    async fn page_at(&self, room: &RoomName, start: u64, wanted: u64) -> Result<Arc<Page>, Error> {
+        let key = (room.clone(), start);
+        let look = |_: &Key, page: &mut Arc<Page>| match page.cut || page.through > wanted {
+            true => EntryAction::Retain(Arc::clone(page)),
+            false => EntryAction::ReplaceWithGuard,
+        };
+        let place = match self.pages.entry_async(&key, look).await {
+            EntryResult::Retained(page) => return Ok(page),
+            EntryResult::Vacant(place) | EntryResult::Replaced(place, _) => place,
+            EntryResult::Removed(..) | EntryResult::Timeout => {
+                return Err(Error::Unavailable("the cache of pages was not ready".into()));
+            }
+        };
+        let most = STRIDE - start % STRIDE;
+        let read = self.engine.read(room, start, usize::try_from(most).unwrap_or(usize::MAX)).await?;
+        let page = Arc::new(Page::frame(read));
+        // A page that does not fit is not kept, and serves this reader alone.
+        _ = place.insert(Arc::clone(&page));
+        Ok(page)
+    }
+}
+
+impl Page {
+    fn frame(page: engine::Page) -> Self {
+        let engine::Page { records, through, floor, head } = page;
+        let mut framer = Framer::default();
+        let mut batches = Vec::new();
+        for record in records {
+            batches.extend(framer.push(&message(record)));
+        }
+        batches.extend(framer.finish());
+        let bytes = batches.iter().map(Batch::size).sum();
+        Self { batches, bytes, floor, through, cut: through < head }
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// The next frames above this `seq`, and the last `seq` among them.
+    pub(super) fn after(&self, seq: u64) -> Option<(Bytes, u64)> {
+        let next = self.batches.partition_point(|batch| batch.last_seq() <= seq);
+        let batch = self.batches.get(next)?;
+        Some((batch.after(seq)?, batch.last_seq()))
+    }
+}

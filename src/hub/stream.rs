@@ -1,0 +1,245 @@
+//! The streams of the server as seen from outside: how they are told to end, and made to.
+//!
+//! Whatever ends a stream from outside goes through its [`Stream`]: it asks the body to end with a status, and after a moment of grace the
+//! stream's whole task is dropped, which resets it. A body whose client does not read is not asked any more by hyper, so it cannot
+//! answer: that is how a client is found that has read nothing for too long.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::task::AbortHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::metrics::Metrics;
+
+/// How long a body may take to end with a status of its own.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How often is looked at the streams.
+const ROUND: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    static CURRENT: Stream;
+}
+
+/// Why a stream is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its client has read nothing for too long.
+    SlowReader,
+}
+
+/// One stream. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Stream(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    began: Instant,
+    /// When the body gave something that nobody has asked behind yet, in milliseconds since `began`, from 1; 0: it was asked since.
+    given: AtomicU64,
+    end: OnceLock<(Reason, Instant)>,
+    draining: AtomicBool,
+    /// The body has ended by itself; its trailers may still wait for the client.
+    ended: AtomicBool,
+    body: AtomicWaker,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            given: AtomicU64::new(0),
+            end: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            body: AtomicWaker::new(),
+            task: OnceLock::new(),
+        }
+    }
+}
+
+impl Stream {
+    /// The stream whose task this is; outside of one, a stream that nobody knows.
+    #[must_use]
+    pub fn current() -> Self {
+        CURRENT.try_with(Self::clone).unwrap_or_default()
+    }
+
+    /// A number that no other stream has meanwhile.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        Arc::as_ptr(&self.0).addr() as u64
+    }
+
+    /// The body was asked for more: whoever reads it has taken what it gave before. Sets whom to wake when it should end.
+    pub fn asked(&self, waker: &Waker) {
+        self.0.given.store(0, Ordering::Relaxed);
+        self.0.body.register(waker);
+    }
+
+    /// The body gave something.
+    pub fn gave(&self) {
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.given.store(now.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The body has ended.
+    pub fn ended(&self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the body should end, if it should.
+    #[must_use]
+    pub fn should_end(&self) -> Option<Reason> {
+        self.0.end.get().map(|(reason, _)| *reason)
+    }
+
+    /// The server is shutting down.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Asks the body to end. The first reason counts.
+    pub fn end(&self, reason: Reason) {
+        _ = self.0.end.set((reason, Instant::now()));
+        self.0.body.wake();
+    }
+
+    fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        self.0.body.wake();
+    }
+
+    /// Nobody has taken what the body gave so long ago.
+    fn is_stuck(&self, patience: Duration) -> bool {
+        let given = self.0.given.load(Ordering::Relaxed);
+        given > 0 && self.0.began.elapsed().saturating_sub(Duration::from_millis(given)) >= patience
+    }
+
+    /// It was asked to end, and has not in time.
+    fn is_overdue(&self) -> bool {
+        let ended = self.0.ended.load(Ordering::Relaxed);
+        !ended && self.0.end.get().is_some_and(|(_, since)| since.elapsed() >= GRACE)
+    }
+}
+
+/// All streams. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Streams(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    tasks: TaskTracker,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    streams: Vec<Weak<State>>,
+    draining: bool,
+    tidy_at: usize,
+}
+
+impl Streams {
+    /// Runs a stream, known from inside by [`Stream::current`], until it ends or `abort` says so.
+    pub fn spawn<F>(&self, stream: F, abort: CancellationToken)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let handle = Stream::default();
+        self.know(&handle);
+        let task = CURRENT.scope(handle.clone(), abort.run_until_cancelled_owned(stream));
+        _ = handle.0.task.set(self.0.tasks.spawn(task).abort_handle());
+    }
+
+    fn know(&self, stream: &Stream) {
+        let mut known = self.known();
+        if known.draining {
+            stream.drain();
+        }
+        if known.streams.len() >= known.tidy_at {
+            known.tidy();
+        }
+        known.streams.push(Arc::downgrade(&stream.0));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.tasks.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.tasks.is_empty()
+    }
+
+    /// Tells every stream, and those that begin later, that the server is shutting down.
+    pub fn drain(&self) {
+        let mut known = self.known();
+        known.draining = true;
+        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| Stream(state).drain());
+    }
+
+    /// Resolves when all have ended, after [`close`](Self::close).
+    pub async fn wait(&self) {
+        self.0.tasks.wait().await;
+    }
+
+    /// Lets [`wait`](Self::wait) resolve.
+    pub fn close(&self) {
+        self.0.tasks.close();
+    }
+
+    /// Ends the streams whose clients read nothing for so long, and drops those that were asked to end and do not. Never returns.
+    pub async fn watch(&self, patience: Duration, metrics: &Metrics) {
+        let mut rounds = tokio::time::interval(ROUND.min(patience));
+        loop {
+            rounds.tick().await;
+            // One look at each, and the lock for none of them.
+            let streams: Vec<_> = {
+                let mut known = self.known();
+                known.tidy();
+                known.streams.clone()
+            };
+            for stream in streams.iter().filter_map(Weak::upgrade).map(Stream) {
+                if stream.should_end().is_none() && stream.is_stuck(patience) {
+                    metrics.slow_readers.inc();
+                    stream.end(Reason::SlowReader);
+                }
+                if stream.is_overdue()
+                    && let Some(task) = stream.0.task.get()
+                {
+                    task.abort();
+                }
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Below so many it is not worth looking for those that are gone.
+    const TIDY: usize = 1024;
+
+    fn tidy(&mut self) {
+        self.streams.retain(|stream| stream.strong_count() > 0);
+        self.tidy_at = (2 * self.streams.len()).max(Self::TIDY);
+    }
+}

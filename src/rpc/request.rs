@@ -1,0 +1,188 @@
+//! What a client asks for by one message of its stream, and what such a message must be.
+
+use std::sync::Arc;
+
+use prost::DecodeError;
+use tonic::Code;
+use uuid::Uuid;
+
+use super::status::{Failure, NAME_BYTES};
+use crate::{
+    engine::{Draft, RoomName},
+    hub::{Entry, Start, Subscription},
+    proto::user::{ChatMessage, Join, chat_message::Event},
+};
+
+/// Messages that a `join` may ask for.
+const HISTORY: u32 = 1_000;
+
+/// The rules that are configured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) text_bytes: usize,
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Say(Draft),
+    Join { room: RoomName, entry: Entry },
+    Leave { room: RoomName },
+    Typing { room: RoomName, user_id: String },
+}
+
+/// A message that is refused, with what names it to its sender.
+#[derive(Debug)]
+pub(super) struct Bad {
+    pub(super) failure: Failure,
+    pub(super) room: String,
+    pub(super) id: String,
+}
+
+impl Rules {
+    /// Reads a message of a stream that is in these rooms.
+    pub(super) fn read(
+        &self,
+        message: Result<ChatMessage, DecodeError>,
+        subscription: &Subscription,
+    ) -> Result<Request, Bad> {
+        let message = message.map_err(|error| Bad {
+            failure: Failure::undecodable(&error),
+            room: String::new(),
+            id: String::new(),
+        })?;
+        let room = named(&message.room);
+        let failed = |failure| Bad { failure, room: room.to_owned(), id: message.id.clone() };
+        self.check(&message, subscription).map_err(failed)?;
+        let known = subscription.room(room).cloned().map_or_else(|| RoomName::new(room).map_err(Failure::from), Ok);
+        let room = known.map_err(failed)?;
+        Ok(match message.event {
+            None => Request::Say(draft(message, room)),
+            Some(Event::Join(join)) => {
+                let user_id = (!message.user_id.is_empty()).then(|| Arc::from(message.user_id));
+                Request::Join { room, entry: entry(join, user_id) }
+            }
+            Some(Event::Typing(_)) => Request::Typing { room, user_id: message.user_id },
+            Some(_) => Request::Leave { room },
+        })
+    }
+
+    /// Reads a message that is published without a stream.
+    pub(super) fn read_published(&self, message: ChatMessage) -> Result<Draft, Failure> {
+        if message.event.is_some() {
+            return Err(Failure::invalid("message.event", "INVALID_EVENT", "only plain messages can be published"));
+        }
+        self.check_said(&message)?;
+        let room = RoomName::new(named(&message.room))?;
+        Ok(draft(message, room))
+    }
+
+    fn check(&self, message: &ChatMessage, subscription: &Subscription) -> Result<(), Failure> {
+        if message.event.is_some() && !message.text.is_empty() {
+            return Err(Failure::invalid("text", "INVALID_TEXT", "an event has no text; send them apart"));
+        }
+        match &message.event {
+            None => {
+                self.check_said(message)?;
+                is_in(&message.room, subscription)
+            }
+            Some(Event::Join(join)) => {
+                check_user_id(message)?;
+                check_join(join)
+            }
+            Some(Event::Leave(_)) => is_in(&message.room, subscription),
+            Some(Event::Typing(_)) => {
+                if message.user_id.is_empty() {
+                    return Err(Failure::invalid("user_id", "INVALID_USER_ID", "somebody must be typing"));
+                }
+                check_user_id(message)?;
+                is_in(&message.room, subscription)
+            }
+            Some(Event::RefreshToken(_)) => Err(Failure::not_yet("refresh_token")),
+            Some(
+                Event::Joined(_)
+                | Event::Left(_)
+                | Event::Presence(_)
+                | Event::Gap(_)
+                | Event::Rejected(_)
+                | Event::Draining(_)
+                | Event::Duplicate(_),
+            ) => Err(Failure::invalid("event", "INVALID_EVENT", "only the server sends this event")),
+        }
+    }
+
+    fn check_said(&self, message: &ChatMessage) -> Result<(), Failure> {
+        if message.text.is_empty() || message.text.len() > self.text_bytes || message.text.contains('\0') {
+            let detail = format!("text must have 1 to {} bytes, without NUL", self.text_bytes);
+            return Err(Failure::invalid("text", "INVALID_TEXT", detail));
+        }
+        check_user_id(message)?;
+        // Anonymous messages are taken (the original Node client sends no others), but ids are unique per user: nobody has none.
+        if message.user_id.is_empty() && !message.id.is_empty() {
+            let detail = "a message with an id needs a user_id, for which the id is unique";
+            return Err(Failure::invalid("user_id", "INVALID_USER_ID", detail));
+        }
+        if !is_name(&message.id) {
+            let detail = format!("id must have at most {NAME_BYTES} bytes, without control characters");
+            return Err(Failure::invalid("id", "INVALID_ID", detail));
+        }
+        Ok(())
+    }
+}
+
+/// A join is possible as it is.
+pub(super) fn check_join(join: &Join) -> Result<(), Failure> {
+    if join.history > HISTORY {
+        let detail = format!("history must be at most {HISTORY}; GetHistory has more");
+        return Err(Failure::invalid("join.history", "INVALID_HISTORY", detail));
+    }
+    if join.history > 0 && join.after_seq.is_some() {
+        let detail = "history begins at the end, after_seq at a place: only one of them can be asked for";
+        return Err(Failure::invalid("join.history", "INVALID_HISTORY", detail));
+    }
+    Ok(())
+}
+
+/// How a join that [is possible](check_join) enters.
+pub(super) fn entry(join: Join, user_id: Option<Arc<str>>) -> Entry {
+    let Join { after_seq, epoch, history, presence } = join;
+    let start = match after_seq {
+        Some(seq) => Start::After { seq, epoch },
+        None if history > 0 => Start::Last(usize::try_from(history).unwrap_or(usize::MAX)),
+        None => Start::Live,
+    };
+    Entry { start, user_id, told: true, presence }
+}
+
+/// Everyone who names no room is in the lobby.
+pub(super) fn named(room: &str) -> &str {
+    if room.is_empty() { RoomName::LOBBY } else { room }
+}
+
+fn check_user_id(message: &ChatMessage) -> Result<(), Failure> {
+    if is_name(&message.user_id) {
+        return Ok(());
+    }
+    let detail = format!("user_id must have at most {NAME_BYTES} bytes, without control characters");
+    Err(Failure::invalid("user_id", "INVALID_USER_ID", detail))
+}
+
+fn is_name(value: &str) -> bool {
+    value.len() <= NAME_BYTES && !value.contains(char::is_control)
+}
+
+fn is_in(room: &str, subscription: &Subscription) -> Result<(), Failure> {
+    let name = named(room);
+    if subscription.room(name).is_some() {
+        return Ok(());
+    }
+    let name = RoomName::new(name)?;
+    let detail = format!("the stream is not in the room {name}");
+    Err(Failure::new(Code::FailedPrecondition, "NOT_IN_ROOM", detail))
+}
+
+fn draft(message: ChatMessage, room: RoomName) -> Draft {
+    let keyed = !message.id.is_empty();
+    let id = if keyed { message.id } else { Uuid::now_v7().to_string() };
+    Draft { room, user_id: message.user_id, id, keyed, text: message.text }
+}
