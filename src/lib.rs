@@ -14,6 +14,7 @@ pub mod users;
 
 pub mod batch;
 pub mod engine;
+pub mod journal;
 
 pub mod proto;
 

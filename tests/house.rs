@@ -16,7 +16,7 @@ const STOREYS: [&[&str]; 8] = [
     &["rpc", "web", "net"],
     &["auth", "limit"],
     &["hub", "users"],
-    &["engine", "batch", "caller"],
+    &["engine", "batch", "journal", "caller"],
     &["proto"],
 ];
 
