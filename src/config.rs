@@ -63,6 +63,10 @@ pub struct Config {
     pub max_passwords_per_call: usize,
     /// Hashes computed at once; each takes 19 MiB and a core.
     pub max_concurrent_hashes: NonZeroUsize,
+    /// `ListUsers` with `watch` at once.
+    pub max_watchers: usize,
+    /// Users that may have changed since a watcher last read; one that is further behind is ended, and lists anew. Kept once for all watchers.
+    pub max_waiting_changes: usize,
 
     /// Messages of one stream on their way to the log; then the stream is not read.
     pub max_inflight_per_stream: usize,
@@ -143,6 +147,8 @@ impl Default for Config {
             max_users_per_call: 10_000,
             max_passwords_per_call: 100,
             max_concurrent_hashes: cores,
+            max_watchers: 1_000,
+            max_waiting_changes: 100_000,
 
             max_inflight_per_stream: 64,
             max_queued_messages: 8_192,
@@ -247,6 +253,8 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         let ranges = [
             ("max_bulk_calls", self.max_bulk_calls as u64, 1 << 20),
+            ("max_watchers", self.max_watchers as u64, 1 << 20),
+            ("max_waiting_changes", self.max_waiting_changes as u64, 1 << 24),
             ("max_inflight_per_stream", self.max_inflight_per_stream as u64, 1 << 20),
             ("max_queued_messages", self.max_queued_messages as u64, 1 << 24),
             ("max_queued_bytes", self.max_queued_bytes as u64, 1 << 31),

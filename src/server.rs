@@ -278,6 +278,8 @@ fn users_settings(config: &Config) -> users::Settings {
         bulk: config.max_users_per_call,
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
+        watchers: config.max_watchers,
+        waiting_changes: config.max_waiting_changes,
     }
 }
 
