@@ -1,5 +1,7 @@
 //! The users' methods: decode, call, wrap.
 
+mod watch;
+
 use std::{pin::Pin, sync::Arc};
 
 use async_stream::stream;
@@ -75,7 +77,10 @@ impl UserService for Calls {
         let mut after = token(&page_token)?;
         let mut left = size(page_size)?;
         if watch {
-            return Err(Failure::not_yet("watch").into());
+            alone("page_size", page_size == 0)?;
+            alone("page_token", page_token.is_empty())?;
+            let watch = self.users.watch().map_err(Failure::from)?;
+            return Ok(Response::new(Box::pin(watch::follow(watch, self.draining.clone()))));
         }
         let users = self.users.clone();
         // The id is the cursor: users that come and go meanwhile disturb no other, and a slow reader holds no more than a chunk.
@@ -146,6 +151,11 @@ fn token(page_token: &str) -> Result<Option<Uuid>, Failure> {
     }
     let missing = || Invalid::new("page_token", "must be the id of the last user of the page before");
     Ok(Some(parse_id(page_token).ok_or_else(missing)?))
+}
+
+/// A watch begins with everybody, so nothing says how many or from where.
+fn alone(field: &'static str, is_unset: bool) -> Result<(), Failure> {
+    if is_unset { Ok(()) } else { Err(Invalid::new(field, "must not be set together with watch").into()) }
 }
 
 fn size(page_size: i32) -> Result<usize, Failure> {
