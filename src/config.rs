@@ -48,9 +48,10 @@ pub struct Config {
     pub max_memberships: usize,
     /// Members of a room up to which those who ask are told each by name; above, only how many there are.
     pub presence_max: usize,
-    /// Streams that watch the list of users; as many may watch the list of rooms.
+    /// `ListUsers` with `watch` at once; as many `ListRooms`.
     pub max_watchers: usize,
-    /// Changed users that may wait for a slow watcher; beyond, it has to list them anew. The same for rooms.
+    /// Users that may have changed since a watcher last read; one that is further behind is ended, and lists anew. Kept once for all watchers.
+    /// The same for rooms.
     pub max_waiting_changes: usize,
 
     /// Bytes of a message's text.

@@ -157,7 +157,7 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (hub, draining) = (chat.hub.clone(), chat.draining.clone());
-    let routes = Routes::new(rpc::users(users, draining.clone(), &settings))
+    let routes = Routes::new(rpc::users(users, hub.clone(), draining.clone(), &settings))
         .add_service(rpc::rooms(hub, draining, &settings))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
@@ -299,6 +299,8 @@ fn users_settings(config: &Config) -> users::Settings {
         bulk: config.max_users_per_call,
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
+        watchers: config.max_watchers,
+        waiting_changes: config.max_waiting_changes,
     }
 }
 
