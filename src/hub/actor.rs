@@ -143,6 +143,10 @@ impl Actor {
     }
 
     fn obey(&mut self, command: Command) {
+        // Who left before the question was asked is not there any more.
+        while let Ok(leave) = self.left.try_recv() {
+            self.leave(&leave);
+        }
         // Whoever asked may be gone before the answer; a membership dropped on the way leaves by itself.
         match command {
             Command::Join { room, user_id, presence, joined } => {
