@@ -19,6 +19,7 @@ mod durable;
 mod half_close;
 mod house;
 mod ordered;
+mod presence;
 mod rooms;
 mod stream_ends;
 mod tooling;
