@@ -2,6 +2,7 @@
 
 pub mod process;
 pub mod raw;
+pub mod rooms;
 pub mod wire;
 
 use std::{future::Future, path::Path, time::Duration};

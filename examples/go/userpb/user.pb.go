@@ -1241,10 +1241,10 @@ func (x *Left) GetReason() string {
 // From the server, to streams that asked: somebody came or went, or how many there are now.
 type Presence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: only the count is told.
+	// Empty: nobody in particular.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// The user is there. Without a user: names are told. False means that the room has become too large for that: forget the names, until
-	// everyone is named anew.
+	// The user is here. Without a user: whoever was named still counts as here. If not set then, forget the names: members are now too many
+	// to be named, or all who are here are named again behind this.
 	Online bool `protobuf:"varint,2,opt,name=online,proto3" json:"online,omitempty"`
 	// Distinct users; each anonymous stream counts as one.
 	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
