@@ -17,12 +17,14 @@ mod room;
 mod stream;
 mod subscription;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, RoomName, Signal},
@@ -188,6 +190,17 @@ impl Handle {
         self.0.engine.append(draft).await
     }
 
+    /// The same for a stream, which may not ask for the outcome for long: what does not succeed at once goes on by itself.
+    #[must_use]
+    pub fn append_unasked(&self, draft: Draft) -> BoxFuture<'static, Result<Receipt, Refused>> {
+        let hub = self.clone();
+        let mut place = async move { hub.append(draft).await }.boxed();
+        match place.as_mut().now_or_never() {
+            Some(outcome) => std::future::ready(outcome).boxed(),
+            None => unasked(place, || Err(Refused::new(None, EngineError::Stopped))),
+        }
+    }
+
     /// The log itself, for those who look without being there.
     #[must_use]
     pub fn log(&self) -> &dyn Engine {
@@ -251,4 +264,15 @@ impl Handle {
     async fn ask(&self, command: Command) -> Result<(), Error> {
         self.0.inbox.send(command).await.map_err(|_| Error::Closed)
     }
+}
+
+/// Goes on by itself until it is dropped. A body whose client does not read is not asked any more: what it was waiting for would be given
+/// to it all the same (a place in a queue, a connection that reads, a page that others wait for too), and nobody else would get it.
+fn unasked<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    vanished: impl FnOnce() -> T + Send + 'static,
+) -> BoxFuture<'static, T> {
+    let work = AbortOnDropHandle::new(tokio::spawn(work));
+    // Only a runtime that ends, or a panic, takes it away.
+    async move { work.await.unwrap_or_else(|_| vanished()) }.boxed()
 }

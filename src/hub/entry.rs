@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::future::BoxFuture;
 
-use super::{Error, Handle, Joined};
+use super::{Error, Handle, Joined, unasked};
 use crate::{
     batch,
     engine::{Position, RoomName},
@@ -56,6 +57,12 @@ pub struct Entered {
 }
 
 impl Handle {
+    /// [Enters](Self::enter) a room for a stream, which may not ask for the outcome for long.
+    #[must_use]
+    pub fn enter_unasked(self, room: RoomName, entry: Entry) -> BoxFuture<'static, Result<Entered, Error>> {
+        unasked(self.enter(room, entry), || Err(Error::Closed))
+    }
+
     /// Enters a room, for a [`Subscription`](super::Subscription) that is not in it.
     pub async fn enter(self, room: RoomName, entry: Entry) -> Result<Entered, Error> {
         let Entry { start, user_id, told, presence } = entry;

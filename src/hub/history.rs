@@ -21,6 +21,9 @@ use crate::{
 /// Pages begin at multiples of this `seq`, or where the page before was cut.
 const STRIDE: u64 = 256;
 
+/// What a page takes beside its messages, about: the names of places, and where each message begins.
+const PAGE_OVERHEAD: usize = 4096 + 512;
+
 /// The log as readers of rooms see it.
 #[derive(Debug)]
 pub(super) struct History {
@@ -47,8 +50,9 @@ pub(super) struct Page {
 struct ByBytes;
 
 impl Weighter<Key, Arc<Page>> for ByBytes {
+    /// Never 0, even for a page of which retention left nothing: that would stay for ever.
     fn weight(&self, _: &Key, page: &Arc<Page>) -> u64 {
-        page.bytes as u64
+        (page.bytes + PAGE_OVERHEAD) as u64
     }
 }
 
@@ -64,6 +68,18 @@ impl History {
             Err(_) => Cache::with_weighter(64, bytes as u64, ByBytes),
         };
         Self { engine, pages }
+    }
+
+    /// The same page as [`page`](Self::page), if it is there already.
+    pub(super) fn kept(&self, room: &RoomName, after: u64) -> Option<Arc<Page>> {
+        let mut start = after - after % STRIDE;
+        loop {
+            let page = self.pages.get(&(room.clone(), start))?;
+            if page.through > after {
+                return Some(page);
+            }
+            start = Some(page.through).filter(|_| page.cut)?;
+        }
     }
 
     /// The page with what comes after this `seq`; the room must have something there.

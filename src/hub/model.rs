@@ -1,5 +1,8 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
+mod resume;
+mod unread;
+
 use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};

@@ -10,11 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::{Entered, Error, Handle, Stream};
 use crate::engine::{Error as EngineError, RoomName};
 use ready::Ready;
 use slot::Slot;
+
+/// Pages of the log that a stream holds at once. It may be in a thousand rooms and read nothing.
+const PAGES: usize = 4;
 
 /// The rooms of one stream.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Subscription {
     /// A place that was left is taken by the next room.
     slots: Vec<Option<Place>>,
     by_room: HashMap<RoomName, usize>,
+    /// For rooms that read the log.
+    turns: Arc<Semaphore>,
     /// Rooms that owe nothing more, because the hub has ended.
     ended: usize,
     ready: Arc<Ready>,
@@ -57,7 +63,8 @@ pub enum Ended {
 
 impl Subscription {
     pub(super) fn new(hub: Handle, stream: Stream) -> Self {
-        Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), ended: 0, ready: Arc::default() }
+        let turns = Arc::new(Semaphore::new(PAGES));
+        Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), turns, ended: 0, ready: Arc::default() }
     }
 
     /// The room may be entered by this stream, as far as the stream knows.
@@ -77,7 +84,8 @@ impl Subscription {
         }
         let room = entered.room.clone();
         if let Some(place) = self.slots.get_mut(free) {
-            *place = Some(Place { slot: Slot::new(self.hub.clone(), entered), waker: self.ready.waker(free) });
+            let slot = Slot::new(self.hub.clone(), entered, Arc::clone(&self.turns));
+            *place = Some(Place { slot, waker: self.ready.waker(free) });
         }
         self.by_room.insert(room, free);
         self.ready.add(free);

@@ -233,13 +233,13 @@ impl Session {
         let id = message.as_ref().map(|message| message.id.clone()).unwrap_or_default();
         match self.rules.read(message, &self.subscription) {
             Ok(Request::Say(draft)) => {
-                let (hub, room) = (self.hub.clone(), draft.room.clone());
-                let place = Box::pin(async move { hub.append(draft).await });
+                let room = draft.room.clone();
+                let place = self.hub.append_unasked(draft);
                 self.waiting = Some(Waiting::Append { nth, room, place });
             }
             Ok(Request::Join { room, entry }) => match self.may_enter(&room) {
                 Ok(()) => {
-                    let entered = Box::pin(self.hub.clone().enter(room.clone(), entry));
+                    let entered = self.hub.clone().enter_unasked(room.clone(), entry);
                     self.waiting = Some(Waiting::Join { nth, room, id, entered });
                 }
                 Err(failure) => self.answer(&failure.into_rejected(room.as_str().to_owned(), id, nth)),

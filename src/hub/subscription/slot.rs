@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use tokio::sync::broadcast::WeakSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::WeakSender};
 use tokio_stream::{
     Stream as _,
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
@@ -28,6 +28,7 @@ use crate::{
         entry::gap,
         history::Page,
         presence::{Listener, Word},
+        unasked,
     },
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Slot {
     /// Ends with the hub.
     batches: BroadcastStream<Arc<Kept>>,
     ring: WeakSender<Arc<Kept>>,
+    /// For holding a page.
+    turns: Arc<Semaphore>,
     /// Absent: what comes next comes out of `batches`.
     refill: Option<Box<Refill>>,
     listening: Option<Box<Listening>>,
@@ -56,9 +59,12 @@ pub(super) struct Slot {
 /// On the way from the cursor to the head of the room.
 enum Refill {
     Locating(BoxFuture<'static, Result<Position, EngineError>>),
-    Fetching { head: u64, page: BoxFuture<'static, Result<Arc<Page>, EngineError>> },
-    Reading { head: u64, page: Arc<Page> },
+    Fetching { head: u64, page: BoxFuture<'static, Result<Held, EngineError>> },
+    Reading { head: u64, page: Held },
 }
+
+/// A page, and the turn that allows its room to hold one.
+type Held = (Arc<Page>, OwnedSemaphorePermit);
 
 impl std::fmt::Debug for Refill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,7 +93,7 @@ impl std::fmt::Debug for Listening {
 }
 
 impl Slot {
-    pub(super) fn new(hub: Handle, entered: Entered) -> Self {
+    pub(super) fn new(hub: Handle, entered: Entered, turns: Arc<Semaphore>) -> Self {
         let Entered { room, joined, told, cursor, head, words } = entered;
         let mut slot = Self {
             hub,
@@ -97,6 +103,7 @@ impl Slot {
             owed: head,
             batches: BroadcastStream::new(joined.ring.batches),
             ring: joined.ring.sender,
+            turns,
             refill: None,
             listening: joined.listener.map(|listener| Box::new(Listening::to(listener))),
             told,
@@ -185,17 +192,29 @@ impl Slot {
             self.batches = BroadcastStream::new(ring.subscribe());
         }
         let (hub, room) = (self.hub.clone(), self.room.clone());
-        let position = Box::pin(async move { hub.0.engine.position(&room).await });
+        let position = unasked(async move { hub.0.engine.position(&room).await }, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Locating(position)));
     }
 
     fn go_on_to(&mut self, head: u64) {
+        // The page before, and its turn, go first: the rooms of the stream take turns page by page.
+        self.refill = None;
         if self.cursor >= head {
-            self.refill = None;
+            return;
+        }
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned()
+            && let Some(page) = self.hub.0.history.kept(&self.room, self.cursor)
+        {
+            self.refill = Some(Box::new(Refill::Reading { head, page: (page, turn) }));
             return;
         }
         let (hub, room, after) = (self.hub.clone(), self.room.clone(), self.cursor);
-        let page = Box::pin(async move { hub.0.history.page(&room, after).await });
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let fetch = async move {
+            let turn = turn.await.map_err(|_| EngineError::Stopped)?;
+            Ok((hub.0.history.page(&room, after).await?, turn))
+        };
+        let page = unasked(fetch, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Fetching { head, page }));
     }
 
@@ -208,9 +227,11 @@ impl Slot {
                 self.go_on_to(head);
             }
             Some(Refill::Fetching { head, page }) => {
-                let page = ready!(page.as_mut().poll(cx))?;
-                let (head, floor) = (*head, page.floor());
+                let (page, head) = (ready!(page.as_mut().poll(cx))?, *head);
                 self.refill = Some(Box::new(Refill::Reading { head, page }));
+            }
+            Some(Refill::Reading { head, page: (page, _) }) => {
+                let floor = page.floor();
                 if floor > self.cursor {
                     // Retention was faster than the reader.
                     let mut frame = BytesMut::new();
@@ -218,8 +239,6 @@ impl Slot {
                     self.cursor = floor;
                     return Poll::Ready(Ok(Some(frame.freeze())));
                 }
-            }
-            Some(Refill::Reading { head, page }) => {
                 if let Some((frames, last)) = page.after(self.cursor) {
                     self.cursor = last;
                     return Poll::Ready(Ok(Some(frames)));
@@ -241,7 +260,7 @@ impl Slot {
                     Poll::Ready(Some(Ok(Word::Typing { stream: own, .. }))) if own == stream.number() => {}
                     Poll::Ready(Some(Ok(Word::Typing { frame, .. }))) => return Some(frame),
                     Poll::Ready(Some(Err(BroadcastStreamRecvError::Lagged(_)))) => {
-                        let again = Box::pin(self.hub.clone().listen(self.room.clone()));
+                        let again = unasked(self.hub.clone().listen(self.room.clone()), || Err(Error::Closed));
                         self.listening = Some(Box::new(Listening::Again(again)));
                     }
                     Poll::Ready(None) => self.listening = None,
