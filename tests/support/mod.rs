@@ -2,6 +2,8 @@
 
 pub mod process;
 pub mod raw;
+pub mod resuming;
+pub mod size;
 pub mod wire;
 
 use std::{future::Future, path::Path, time::Duration};
