@@ -1,5 +1,6 @@
 //! However a stream ends, it leaves no task and no subscriber behind; and only END_STREAM is a half-close.
 
+mod reaped;
 mod shutdown;
 mod unread;
 

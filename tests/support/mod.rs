@@ -2,7 +2,9 @@
 
 pub mod process;
 pub mod raw;
+pub mod resuming;
 pub mod rooms;
+pub mod size;
 pub mod wire;
 
 use std::{future::Future, path::Path, time::Duration};

@@ -35,6 +35,23 @@ impl Process {
         &self.address
     }
 
+    /// Bytes of memory that it has now, where the system tells.
+    pub fn memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever had.
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let kib: u64 =
+            status.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    }
+
     /// SIGKILL: no goodbye.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

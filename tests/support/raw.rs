@@ -16,6 +16,7 @@ use tonic::Status;
 use super::soon;
 
 pub const CHAT: &str = "/user.UserService/Chat";
+pub const SUBSCRIBE: &str = "/rialto.v1.ChatService/Subscribe";
 pub const CREATE_USERS: &str = "/user.UserService/CreateUsers";
 
 /// One HTTP/2 connection.
@@ -221,6 +222,21 @@ impl Receiving {
                 Ok(None) => return (messages, self.status().await),
                 Err(reset) => return (messages, Err(reset)),
             }
+        }
+    }
+
+    /// The same, frame by frame: whoever reads hundreds of thousands looks only at what it needs.
+    pub async fn frame(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        loop {
+            if let Some(len) = self.read.get(1..5).map(|len| u32::from_be_bytes(len.try_into().unwrap()) as usize)
+                && self.read.len() >= 5 + len
+            {
+                return Ok(Some(self.read.split_to(5 + len).freeze().split_off(5)));
+            }
+            let (_, body) = self.body().await?;
+            let Some(chunk) = soon(body.data()).await.transpose()? else { return Ok(None) };
+            body.flow_control().release_capacity(chunk.len())?;
+            self.read.extend_from_slice(&chunk);
         }
     }
 

@@ -256,7 +256,7 @@ impl World {
                 let subscriber = &mut self.present[which];
                 let stay = subscriber.stays.remove(ROOMS[room]);
                 let told = subscriber.subscription.remove(&RoomName::new(ROOMS[room]).unwrap());
-                assert_eq!(told, stay.is_some().then_some(true));
+                assert_eq!(told.map(|removed| removed.told), stay.is_some().then_some(true));
                 self.over.extend(stay.map(|stay| (ROOMS[room], stay)));
             }
             Step::Go { which } => {
