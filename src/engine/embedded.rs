@@ -1,10 +1,12 @@
 //! The engine in this process: one SQLite file in the data folder, WAL, fsync at every commit.
 //!
 //! One [`writer`] thread owns the only writing connection and commits everything that waits as one group; a few [`readers`] look at
-//! consistent views. The file is laid out in [`schema`].
+//! consistent views of the messages; where the [`rooms`] stand is in memory. The file is laid out in [`schema`].
 
 mod log;
+mod pages;
 mod readers;
+mod rooms;
 mod schema;
 mod users;
 mod writer;
@@ -28,6 +30,7 @@ use super::{
 };
 use crate::metrics::Metrics;
 use readers::Readers;
+use rooms::{Room, Rooms};
 use writer::{Queue, WriterThread};
 
 /// What an embedded engine is opened with.
@@ -93,6 +96,7 @@ pub struct Embedded {
     epoch: String,
     queue: Queue,
     readers: Readers,
+    rooms: Arc<Rooms>,
     /// Set when the writer can no longer promise durability, closed when it has ended.
     stopped: watch::Receiver<bool>,
     page_bytes: usize,
@@ -117,17 +121,26 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let epoch = schema::epoch(&connection).map_err(database)?;
     let readers = Readers::open(&file, settings.readers).map_err(database)?;
 
-    let (rooms_feed, rooms) = mpsc::channel(settings.feed_groups);
-    let (users_feed, users) = mpsc::channel(settings.feed_groups);
+    let (rooms_feed, fed_rooms) = mpsc::channel(settings.feed_groups);
+    let (users_feed, fed_users) = mpsc::channel(settings.feed_groups);
     let signals = rooms_feed.downgrade();
-    let log = log::Log::new(&connection, settings.rooms).map_err(database)?;
+    let rooms = Arc::new(Rooms::load(&connection).map_err(database)?);
+    let log = log::Log::new(Arc::clone(&rooms), settings.rooms);
     let (stop, stopped) = watch::channel(false);
     let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed, stop)
         .map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
 
     let writer = Mutex::new(Some(writer));
-    let engine = Embedded { epoch, queue, readers, stopped, page_bytes: settings.page_bytes, signals, metrics, writer };
-    Ok((Arc::new(engine), Feeds { rooms, users }))
+    let page_bytes = settings.page_bytes;
+    let engine = Embedded { epoch, queue, readers, rooms, stopped, page_bytes, signals, metrics, writer };
+    Ok((Arc::new(engine), Feeds { rooms: fed_rooms, users: fed_users }))
+}
+
+impl Embedded {
+    fn floor_and_head(&self, room: &RoomName) -> Result<(u64, u64), Error> {
+        self.readers.check()?;
+        Ok(self.rooms.get(room).map_or((0, 0), |room| (room.floor, room.head)))
+    }
 }
 
 fn lock_folder(folder: &Path) -> Result<File, OpenError> {
@@ -163,30 +176,30 @@ impl Engine for Embedded {
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error> {
         self.metrics.log_reads.inc();
         let (room, page_bytes) = (room.clone(), self.page_bytes);
-        self.readers.read(move |connection| log::read(connection, &room, after, max, page_bytes)).await
+        self.readers.read(move |connection| pages::read(connection, &room, after, max, page_bytes)).await
     }
 
     async fn read_before(&self, room: &RoomName, before: u64, max: usize) -> Result<Page, Error> {
         self.metrics.log_reads.inc();
         let (room, page_bytes) = (room.clone(), self.page_bytes);
-        self.readers.read(move |connection| log::read_before(connection, &room, before, max, page_bytes)).await
+        self.readers.read(move |connection| pages::read_before(connection, &room, before, max, page_bytes)).await
     }
 
     async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error> {
+        let (floor, last) = self.floor_and_head(room)?;
         // Here the numbers of a room have no holes.
-        let floor = self.position(room).await?.floor;
-        Ok(head.saturating_sub(count as u64).max(floor))
-    }
-
-    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
-        let after = after.cloned();
-        self.readers.read(move |connection| log::rooms(connection, after.as_ref(), max)).await
+        Ok(head.min(last).saturating_sub(count as u64).max(floor))
     }
 
     async fn position(&self, room: &RoomName) -> Result<Position, Error> {
-        let room = room.clone();
-        let (floor, head) = self.readers.read(move |connection| log::floor_and_head(connection, &room)).await?;
+        let (floor, head) = self.floor_and_head(room)?;
         Ok(Position { epoch: self.epoch.clone(), floor, head })
+    }
+
+    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
+        self.readers.check()?;
+        let rooms = self.rooms.after(after, max).into_iter();
+        Ok(rooms.map(|(name, Room { head, created_at, .. })| RoomInfo { name, head, created_at }).collect())
     }
 
     async fn load_users(&self, after: Option<Uuid>, max: usize) -> Result<Vec<User>, Error> {

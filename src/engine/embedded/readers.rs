@@ -35,6 +35,11 @@ impl Readers {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Fails as a read would, when there are no more reads.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.0.permits.is_closed() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
     /// Runs one read, on a thread that may block. It ends even if the caller goes away, and gives its connection back.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Error>
     where

@@ -204,8 +204,9 @@ impl Writer {
                 Write::Users { writes, .. } => Outcome::Users(users::write(&mut transaction, writes)?),
             });
         }
-        self.log.store_heads(&transaction)?;
+        self.log.store(&transaction)?;
         transaction.commit()?;
+        self.log.publish();
         Ok(outcomes)
     }
 
@@ -213,7 +214,9 @@ impl Writer {
     fn passing(&mut self, error: &rusqlite::Error) -> Option<Error> {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
         let passes = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
-        if passes && self.log.forget(&self.connection).is_ok() {
+        // Out of the transaction is: rolled back.
+        if passes && self.connection.is_autocommit() {
+            self.log.forget();
             tracing::warn!(%error, "a group of writes was refused");
             return Some(from_sqlite(error));
         }
