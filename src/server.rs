@@ -258,6 +258,7 @@ fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
         file_bytes: config.max_file_bytes,
         rooms: config.max_rooms,
         readers: config.max_readers,
+        retention: engine::Retention::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::coop::unconstrained;
 
 use super::{Counts, Handle, Settings, Subscription, start};
 use crate::{
-    engine::{Appended, Draft, Engine, Receipt, RoomName, embedded},
+    engine::{Appended, Draft, Engine, Receipt, Retention, RoomName, embedded},
     proto::user::ChatMessage,
 };
 
@@ -99,6 +99,7 @@ async fn run(steps: Vec<Step>) {
             file_bytes: 0,
             rooms: ROOMS.len(),
             readers: one,
+            retention: Retention::default(),
         },
         Arc::default(),
     )

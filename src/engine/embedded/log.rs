@@ -8,7 +8,10 @@ use super::{
     pages,
     rooms::{Room, Rooms},
 };
-use crate::engine::{Appended, Draft, Error, RoomName, Time};
+use crate::engine::{Appended, Draft, Error, Limits, RoomName, Time};
+
+/// Messages removed by one write, at most: so few that a publish in the same group is not kept waiting.
+pub(super) const CHUNK: usize = 256;
 
 /// The writer's view of the rooms: what is published, and over it what its group has done so far.
 #[derive(Debug)]
@@ -61,6 +64,36 @@ impl Log {
         Ok(Ok(Appended::Duplicate(Box::new(first))))
     }
 
+    /// Removes the oldest messages of a room that its limits give up, a chunk at most; says how many.
+    pub(super) fn trim(
+        &mut self,
+        transaction: &Transaction<'_>,
+        name: &RoomName,
+        limits: Limits,
+        now: Time,
+    ) -> rusqlite::Result<usize> {
+        let Some(room) = self.room(name) else { return Ok(0) };
+        let mut floor = room.floor;
+        let mut oldest = transaction
+            .prepare_cached("SELECT seq, time FROM messages WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?")?;
+        let mut oldest = oldest.query(params![room.id, room.floor, CHUNK])?;
+        while let Some(row) = oldest.next()? {
+            let seq = row.get(0)?;
+            // Times may step back: whatever comes after one that stays, stays.
+            if !limits.give_up(seq, Time(row.get(1)?), room.head, now) {
+                break;
+            }
+            floor = seq;
+        }
+        if floor == room.floor {
+            return Ok(0);
+        }
+        self.changed.insert(name.clone(), Room { floor, ..room });
+        transaction
+            .prepare_cached("DELETE FROM messages WHERE room_id = ? AND seq > ? AND seq <= ?")?
+            .execute(params![room.id, room.floor, floor])
+    }
+
     fn room(&self, name: &RoomName) -> Option<Room> {
         self.changed.get(name).copied().or_else(|| self.published.get(name))
     }
@@ -99,6 +132,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU64, time::Duration};
+
     use rusqlite::Connection;
 
     use super::{super::schema, *};
@@ -121,19 +156,34 @@ mod tests {
         }
 
         /// A group of one message in each room, up to its commit.
-        fn group(&mut self, rooms: &[&str]) -> (Vec<Result<Appended, Error>>, Transaction<'_>) {
+        fn group(&mut self, rooms: &[&str], time: Time) -> (Vec<Result<Appended, Error>>, Transaction<'_>) {
             let transaction = self.connection.transaction().unwrap();
-            let appended = rooms.iter().map(|room| self.log.append(&transaction, &draft(room), Time(7)).unwrap());
+            let appended = rooms.iter().map(|room| self.log.append(&transaction, &draft(room), time).unwrap());
             let appended = appended.collect();
             self.log.store(&transaction).unwrap();
             (appended, transaction)
         }
 
         fn commit(&mut self, rooms: &[&str]) -> Vec<Result<Appended, Error>> {
-            let (appended, transaction) = self.group(rooms);
+            self.commit_at(rooms, Time(7))
+        }
+
+        fn commit_at(&mut self, rooms: &[&str], time: Time) -> Vec<Result<Appended, Error>> {
+            let (appended, transaction) = self.group(rooms, time);
             transaction.commit().unwrap();
             self.log.publish();
             appended
+        }
+
+        /// Says how many were removed, and the floor.
+        fn trim(&mut self, room: &str, limits: Limits, now: Time) -> (usize, u64) {
+            let room = RoomName::new(room).unwrap();
+            let transaction = self.connection.transaction().unwrap();
+            let removed = self.log.trim(&transaction, &room, limits, now).unwrap();
+            self.log.store(&transaction).unwrap();
+            transaction.commit().unwrap();
+            self.log.publish();
+            (removed, self.log.published.get(&room).map_or(0, |room| room.floor))
         }
 
         fn published(&self) -> Vec<(RoomName, Room)> {
@@ -151,7 +201,7 @@ mod tests {
         let mut fresh = Fresh::new();
         fresh.commit(&["b"]);
         let before = fresh.published();
-        drop(fresh.group(&["b", "a", "b"]));
+        drop(fresh.group(&["b", "a", "b"], Time(7)));
         assert_eq!(fresh.published(), before);
         fresh.log.forget();
         fresh.commit(&["b", "a", "b"]);
@@ -161,9 +211,38 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_small_and_the_next_goes_on_behind_it() {
+        let mut fresh = Fresh::new();
+        fresh.commit(&["a"; 2 * CHUNK + 10]);
+        let last_five = Limits { messages: NonZeroU64::new(5), age: None };
+        for (removed, floor) in [(256, 256), (256, 512), (5, 517), (0, 517)] {
+            assert_eq!(fresh.trim("a", last_five, Time(7)), (removed, floor));
+            let left: u64 = fresh.connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
+            assert_eq!(left, 522 - floor);
+        }
+        assert_eq!(fresh.published()[0].1.head, 522);
+        assert_eq!(Rooms::load(&fresh.connection).unwrap().after(None, 1), fresh.published());
+        assert_eq!(fresh.trim("none", last_five, Time(7)), (0, 0));
+    }
+
+    #[test]
+    fn the_first_message_that_is_young_enough_keeps_those_behind_it() {
+        let mut fresh = Fresh::new();
+        for time in [10, 20, 15, 31, 5, 40] {
+            fresh.commit_at(&["a"], Time(time));
+        }
+        let age = |nanos| Limits { messages: None, age: Some(Duration::from_nanos(nanos)) };
+        assert_eq!(fresh.trim("a", age(30), Time(40)), (0, 0), "as old as the limit is not older");
+        assert_eq!(fresh.trim("a", age(10), Time(0)), (0, 0), "before its time");
+        assert_eq!(fresh.trim("a", age(10), Time(41)), (3, 3), "31 is young enough, so 5 stays");
+        let both = Limits { messages: NonZeroU64::new(2), ..age(10) };
+        assert_eq!(fresh.trim("a", both, Time(41)), (2, 5), "31 is one too many, and behind it 5 is the oldest");
+    }
+
+    #[test]
     fn rooms_that_a_failed_group_made_do_not_count() {
         let mut fresh = Fresh::new();
-        drop(fresh.group(&["a", "b"]));
+        drop(fresh.group(&["a", "b"], Time(7)));
         fresh.log.forget();
         fresh.commit(&["c"]);
         let two_more = fresh.commit(&["d", "e"]);

@@ -68,6 +68,18 @@ pub(super) fn read_before(
     Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
 }
 
+/// Of the rooms with these ids and floors, as far as they have messages: the time of the first one above the floor.
+pub(super) fn oldest(connection: &Connection, rooms: &[(i64, u64)]) -> rusqlite::Result<Vec<(i64, (u64, Time))>> {
+    let mut select =
+        connection.prepare_cached("SELECT time FROM messages WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT 1")?;
+    let mut times = Vec::with_capacity(rooms.len());
+    for (id, floor) in rooms {
+        let time = select.query_row(params![id, floor], |row| Ok(Time(row.get(0)?))).optional()?;
+        times.extend(time.map(|time| (*id, (*floor, time))));
+    }
+    Ok(times)
+}
+
 /// Says also whether the bytes cut it.
 fn take_page(
     mut select: CachedStatement<'_>,

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{Error, from_sqlite};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Readers(Arc<Pool>);
 
 #[derive(Debug)]
