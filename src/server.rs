@@ -1,6 +1,6 @@
 //! The composition: the only place that names concrete parts, wires them, and takes them down again.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
@@ -9,8 +9,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 
 use crate::{
-    config::Config,
-    engine::{self, Engine, embedded},
+    config::{self, Config, Retained},
+    engine::{self, Engine, Limits, Retention, RoomName, embedded},
     hub,
     metrics::Metrics,
     net, proto,
@@ -21,6 +21,9 @@ use crate::{
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The settings make no sense.
+    #[error(transparent)]
+    Config(#[from] config::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -76,6 +79,11 @@ pub struct Counts {
     pub ring_bytes: usize,
 }
 
+/// Says what of the settings makes no sense to the parts of the server, beyond what `config` knows by itself.
+pub fn check(config: &Config) -> Result<(), config::Error> {
+    retention(config).map(drop)
+}
+
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
 pub async fn start(config: &Config) -> Result<Server, Error> {
     let failed = |cause| Error::Listen { address: config.listen, cause };
@@ -84,7 +92,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
 
     let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
-    let (engine, feeds) = embedded::open(&embedded_settings(config, folder), Arc::clone(&metrics))?;
+    let (engine, feeds) = embedded::open(&embedded_settings(config, folder)?, Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
     let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms);
     let (users, users_task) = users::start(users_settings(config), Arc::clone(&engine), feeds.users).await?;
@@ -248,8 +256,8 @@ fn data_folder(config: &Config) -> Result<(PathBuf, Option<TempDir>), Error> {
     Ok((folder.path().to_owned(), Some(folder)))
 }
 
-fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
-    embedded::Settings {
+fn embedded_settings(config: &Config, folder: PathBuf) -> Result<embedded::Settings, config::Error> {
+    Ok(embedded::Settings {
         folder,
         queue_drafts: config.max_queued_messages,
         queue_bytes: config.max_queued_bytes,
@@ -258,8 +266,27 @@ fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
         file_bytes: config.max_file_bytes,
         rooms: config.max_rooms,
         readers: config.max_readers,
-        retention: engine::Retention::default(),
-    }
+        retention: retention(config)?,
+    })
+}
+
+fn retention(config: &Config) -> Result<Retention, config::Error> {
+    let limits = |seconds, messages| Limits {
+        age: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        messages: NonZeroU64::new(messages),
+    };
+    let rooms = config.retain_rooms.iter().map(|(name, Retained { seconds, messages })| {
+        let named = RoomName::new(name).map_err(|bad| config::Error::Senseless {
+            name: "retain_rooms",
+            reason: format!("names the room {name:?}, but {bad}"),
+        });
+        Ok((named?, limits(*seconds, *messages)))
+    });
+    Ok(Retention {
+        limits: limits(config.retain_seconds, config.retain_messages),
+        rooms: rooms.collect::<Result<_, config::Error>>()?,
+        interval: Duration::from_secs(config.retain_interval_seconds),
+    })
 }
 
 fn hub_settings(config: &Config) -> hub::Settings {
@@ -306,5 +333,32 @@ fn net_settings(config: &Config) -> net::Settings {
         send_buffer: config.send_buffer_bytes,
         keepalive_interval: Duration::from_secs(config.keepalive_interval_seconds),
         keepalive_timeout: Duration::from_secs(config.keepalive_timeout_seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rooms_keep_is_as_configured_and_0_is_without_limit() {
+        let all = retention(&Config::default()).unwrap();
+        assert_eq!(all, Retention::default());
+        let rooms = [("all", 0, 0), ("hour", 3600, 0), ("ten", 0, 10)];
+        let rooms = rooms.map(|(name, seconds, messages)| (name.to_owned(), Retained { seconds, messages }));
+        let config = Config {
+            retain_seconds: 60,
+            retain_messages: 100,
+            retain_rooms: rooms.into(),
+            retain_interval_seconds: 3,
+            ..Config::default()
+        };
+        let retention = retention(&config).unwrap();
+        let kept = |room| {
+            let Limits { age, messages } = retention.of(&RoomName::new(room).unwrap());
+            (age.map_or(0, |age| age.as_secs()), messages.map_or(0, NonZeroU64::get))
+        };
+        assert_eq!(["all", "hour", "ten", "other"].map(kept), [(0, 0), (3600, 0), (0, 10), (60, 100)]);
+        assert_eq!(retention.interval, Duration::from_secs(3));
     }
 }
