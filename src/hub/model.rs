@@ -13,7 +13,7 @@ use tokio::task::coop::unconstrained;
 
 use super::{Counts, Entry, Handle, Settings, Stream, Subscription, start};
 use crate::{
-    engine::{Appended, Draft, Engine, Receipt, RoomName, embedded},
+    engine::{Appended, Draft, Engine, Receipt, Retention, RoomName, embedded},
     proto::user::ChatMessage,
 };
 
@@ -104,6 +104,7 @@ async fn run(steps: Vec<Step>) {
             file_bytes: 0,
             rooms: ROOMS.len(),
             readers: one,
+            retention: Retention::default(),
         },
         Arc::default(),
     )

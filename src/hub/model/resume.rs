@@ -18,7 +18,7 @@ use tokio::task::coop::unconstrained;
 
 use super::{ROOMS, draft, unframe};
 use crate::{
-    engine::{Appended, Engine, Receipt, RoomName, embedded},
+    engine::{Appended, Engine, Receipt, Retention, RoomName, embedded},
     hub::{Counts, Entry, Handle, Settings, Start, Stream, Subscription, start},
     metrics::Metrics,
     proto::user::{ChatMessage, chat_message::Event},
@@ -350,6 +350,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         file_bytes: 0,
         rooms: ROOMS.len(),
         readers: NonZeroUsize::new(sizes.readers).unwrap(),
+        retention: Retention::default(),
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
     let engine: Arc<dyn Engine> = engine;
