@@ -21,7 +21,7 @@ type outbox struct {
 	unanswered []*unanswered
 	number     uint64
 	finished   bool
-	from       time.Time // When to send; zero: not before the stream has joined.
+	from       time.Time // When to send; zero: not on this stream.
 }
 
 type unanswered struct {
@@ -60,14 +60,21 @@ func (o *outbox) isDone() bool {
 	return o.finished && len(o.unanswered) == 0
 }
 
-// reset begins a new stream: everything that is not answered has to be sent on it, once it has joined.
-func (o *outbox) reset() {
+// open lets messages go out on a stream that has joined: everything that is not answered has to be sent on it.
+func (o *outbox) open() {
 	o.mu.Lock()
 	defer o.unlock()
-	o.from = time.Time{}
+	o.from = time.Now()
 	for _, each := range o.unanswered {
 		each.sent = false
 	}
+}
+
+// hold keeps messages for the next stream.
+func (o *outbox) hold() {
+	o.mu.Lock()
+	defer o.unlock()
+	o.from = time.Time{}
 }
 
 // next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given.
@@ -105,18 +112,6 @@ func (o *outbox) poll() (message *userpb.ChatMessage, done bool, wait <-chan tim
 	return nil, o.finished && len(o.unanswered) == 0, nil
 }
 
-// sendFrom lets messages go out from that moment on.
-func (o *outbox) sendFrom(moment time.Time) {
-	o.mu.Lock()
-	defer o.unlock()
-	o.from = moment
-}
-
-// hold keeps messages for the next stream.
-func (o *outbox) hold() {
-	o.sendFrom(time.Time{})
-}
-
 // answered returns the number that the message had, or 0 if it is none of ours.
 func (o *outbox) answered(id string) uint64 {
 	o.mu.Lock()
@@ -131,11 +126,11 @@ func (o *outbox) answered(id string) uint64 {
 	return 0
 }
 
-// again has the message sent once more, from that moment on. It returns its number.
-func (o *outbox) again(id string, moment time.Time) uint64 {
+// again has the message sent once more, after that time. It returns its number.
+func (o *outbox) again(id string, delay time.Duration) uint64 {
 	o.mu.Lock()
 	defer o.unlock()
-	if !o.from.IsZero() && moment.After(o.from) {
+	if moment := time.Now().Add(delay); !o.from.IsZero() && moment.After(o.from) {
 		o.from = moment
 	}
 	for _, each := range o.unanswered {

@@ -97,7 +97,7 @@ func (c *resumingChat) stream(ctx context.Context, show func(*userpb.ChatMessage
 		cancel()
 		return err
 	}
-	c.outbox.reset()
+	c.outbox.hold()
 	join := c.join()
 	var sending sync.WaitGroup
 	sending.Go(func() { sendAll(ctx, call, join, c.outbox) })
@@ -159,7 +159,7 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 			c.after, c.shown = 0, 0
 		}
 		c.joined, c.epoch, c.backoff = true, event.Joined.GetEpoch(), minBackoff
-		c.outbox.sendFrom(time.Now())
+		c.outbox.open()
 	case *userpb.ChatMessage_Gap:
 		c.after, c.shown = event.Gap.GetToSeq(), event.Gap.GetToSeq()
 	case *userpb.ChatMessage_Duplicate:
@@ -172,7 +172,7 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 		case rejected.GetNth() == 1: // The join.
 			return false, errorOf(rejected)
 		case rejected.GetRetryAfter() != nil:
-			rejected.Nth = c.outbox.again(rejected.GetId(), time.Now().Add(rejected.GetRetryAfter().AsDuration()))
+			rejected.Nth = c.outbox.again(rejected.GetId(), rejected.GetRetryAfter().AsDuration())
 		default:
 			rejected.Nth = c.outbox.answered(rejected.GetId())
 		}

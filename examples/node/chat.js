@@ -35,9 +35,8 @@ export async function chat(client, { room, user, history, expect }) {
     }
   }
 
-  const sending = sendLines();
   try {
-    await Promise.race([printMessages(), sending.then(() => new Promise(() => {}))]);
+    await Promise.all([sendLines(), printMessages()]);
   } finally {
     lines.close();
   }

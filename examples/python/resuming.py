@@ -4,23 +4,18 @@ What comes in: every new stream joins the room after the last message that the o
 an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once.
 """
 
-import math
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import grpc
 from google.rpc import code_pb2
 
 from connection import RejectedError, retry_delay, seconds
+from outbox import Outbox
 from stubs import user_pb2 as pb
 from stubs import user_pb2_grpc
-
-# A sender waits while so many messages are not answered.
-MAX_UNANSWERED = 256
 
 # Before a stream is opened again, a random time between the first and a bound that doubles up to the second.
 MIN_BACKOFF_SECONDS = 0.2
@@ -43,7 +38,7 @@ class ResumingChat:
         self._user = user
         self._history = history
         self._on_lost = on_lost
-        self._outbox = _Outbox()
+        self._outbox = Outbox()
         self._epoch: str | None = None  # None: never joined.
         self._after = 0  # Where the next stream goes on.
         self._shown = 0  # The last message that was received.
@@ -51,6 +46,7 @@ class ResumingChat:
         self._reconnect_at: float | None = None  # As the server asked when it announced its end.
 
     def send(self, text: str) -> None:
+        """Waits while too many messages are not answered."""
         self._outbox.put(pb.ChatMessage(room=self._room, user_id=self._user, id=str(uuid.uuid4()), text=text))
 
     def finish(self) -> None:
@@ -66,7 +62,7 @@ class ResumingChat:
         wait_for_ready = False
         while True:
             # In no room at first: only a join can say where to go on. The first call says if there is no connection, later ones wait for it.
-            requests, in_no_room = self._requests(self._outbox.open()), [("rialto-rooms", "")]
+            requests, in_no_room = self._requests(self._outbox.begin()), [("rialto-rooms", "")]
             call = self._stub.Chat(requests, metadata=in_no_room, wait_for_ready=wait_for_ready)
             try:
                 for message in call:
@@ -111,7 +107,7 @@ class ResumingChat:
                     self._after = self._shown = 0
                 self._epoch = message.joined.epoch
                 self._backoff = MIN_BACKOFF_SECONDS
-                self._outbox.send_from(time.monotonic())
+                self._outbox.open()
             case "gap":
                 self._after = self._shown = message.gap.to_seq
             case "duplicate":
@@ -121,7 +117,7 @@ class ResumingChat:
             case "rejected":
                 self._reject(message.rejected)
             case "draining":
-                self._outbox.send_from(math.inf)
+                self._outbox.hold()
                 self._reconnect_at = time.monotonic() + seconds(message.draining.reconnect_after)
         return True
 
@@ -129,7 +125,7 @@ class ResumingChat:
         if rejected.nth == 1:
             raise RejectedError(rejected)  # The join.
         if rejected.HasField("retry_after"):
-            rejected.nth = self._outbox.again(rejected.id, time.monotonic() + seconds(rejected.retry_after))
+            rejected.nth = self._outbox.again(rejected.id, seconds(rejected.retry_after))
         else:
             rejected.nth = self._outbox.answered(rejected.id)
 
@@ -143,88 +139,3 @@ class ResumingChat:
             return max(0.0, reconnect_at - time.monotonic())
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
         return asked_for + random.uniform(MIN_BACKOFF_SECONDS, self._backoff)
-
-
-@dataclass
-class _Unanswered:
-    message: pb.ChatMessage
-    number: int
-    sent: bool = False
-
-
-class _Outbox:
-    """Messages until they are answered, in order."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._unanswered: dict[str, _Unanswered] = {}
-        self._number = 0
-        self._finished = False
-        self._stream = 0  # The stream that sends now.
-        self._send_from = math.inf
-
-    def put(self, message: pb.ChatMessage) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._unanswered) < MAX_UNANSWERED)
-            self._number += 1
-            self._unanswered[message.id] = _Unanswered(message, self._number)
-            self._changed.notify_all()
-
-    def finish(self) -> None:
-        with self._changed:
-            self._finished = True
-            self._changed.notify_all()
-
-    def is_done(self) -> bool:
-        with self._changed:
-            return self._finished and not self._unanswered
-
-    def open(self) -> int:
-        """Begins a new stream and returns its number: everything that is not answered has to be sent on it, once it has joined."""
-        with self._changed:
-            self._stream += 1
-            self._send_from = math.inf
-            for unanswered in self._unanswered.values():
-                unanswered.sent = False
-            self._changed.notify_all()
-            return self._stream
-
-    def next(self, stream: int) -> pb.ChatMessage | None:
-        """Waits for the next message to send; None: this stream has no more to send."""
-        with self._changed:
-            while stream == self._stream:
-                delay = self._send_from - time.monotonic()
-                if delay > 0:
-                    self._changed.wait(min(delay, threading.TIMEOUT_MAX))
-                    continue
-                for unanswered in self._unanswered.values():
-                    if not unanswered.sent:
-                        unanswered.sent = True
-                        return unanswered.message
-                if self._finished and not self._unanswered:
-                    return None
-                self._changed.wait()
-            return None
-
-    def send_from(self, moment: float) -> None:
-        with self._changed:
-            self._send_from = moment
-            self._changed.notify_all()
-
-    def answered(self, message_id: str) -> int:
-        """Returns the number that the message had."""
-        with self._changed:
-            self._changed.notify_all()
-            unanswered = self._unanswered.pop(message_id, None)
-            return unanswered.number if unanswered else 0
-
-    def again(self, message_id: str, moment: float) -> int:
-        """Has the message sent once more, from that moment on. Returns its number."""
-        with self._changed:
-            self._send_from = max(self._send_from, moment)
-            self._changed.notify_all()
-            unanswered = self._unanswered.get(message_id)
-            if unanswered is None:
-                return 0
-            unanswered.sent = False
-            return unanswered.number
