@@ -32,16 +32,16 @@ def binary() -> Path:
 
 
 class Server:
-    """A server that can be ended and started again on the same data and the same port."""
+    """A server that can be ended and started again on the same port, and on the same data unless another folder is set."""
 
     def __init__(self, binary: Path, data: Path, port: int = 0) -> None:
         self._binary = binary
-        self._data = data
+        self.data = data
         self.address = f"127.0.0.1:{port}"
         self.start()
 
     def start(self) -> None:
-        self._program = Program([self._binary, "serve", "--listen", self.address, "--data", self._data])
+        self._program = Program([self._binary, "serve", "--listen", self.address, "--data", self.data])
         line = self._program.wait_for_output(lambda _: True)
         listening = LISTENING.fullmatch(line)
         assert listening, f"the first line does not say where the server listens:\n{self._program.story()}"
