@@ -16,11 +16,13 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "python")
 from stubs import user_pb2 as pb  # noqa: E402
 from stubs import user_pb2_grpc  # noqa: E402
 
+PUBLISHED_BEFORE = "published before"
 SOON = Duration(nanos=10_000_000)
 
 
 class HubThatRefuses(user_pb2_grpc.UserServiceServicer):
-    """Refuses the first call, the join of the second and the first message of the third. Then it delivers each message twice."""
+    """Refuses the first call, the join of the second, and each text of the third once. When a text comes again, it delivers it twice; only one
+    that says that it was published before is answered so."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -44,18 +46,23 @@ class HubThatRefuses(user_pb2_grpc.UserServiceServicer):
             full = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message="full")
             full.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=SOON))
             context.abort_with_status(rpc_status.to_status(full))
+        refused: list[str] = []
         for nth, message in enumerate(requests, 1):
-            answer = pb.ChatMessage(room=message.room)
-            if self._calls == 2 or nth == 2:
+            answer = pb.ChatMessage(room=message.room, id=message.id)
+            if message.text == PUBLISHED_BEFORE:
+                answer.duplicate.CopyFrom(pb.Duplicate())
+                yield answer
+            elif message.HasField("join") and self._calls > 2:
+                answer.joined.CopyFrom(pb.Joined(epoch="only", recovered=True))
+                yield answer
+            elif message.text not in refused:
+                refused.append(message.text)
                 answer.rejected.CopyFrom(
                     pb.Rejected(id=message.id, code=code_pb2.UNAVAILABLE, reason="LATER", retry_after=SOON, nth=nth)
                 )
                 yield answer
-            elif nth == 1:
-                answer.joined.CopyFrom(pb.Joined(epoch="only", recovered=True))
-                yield answer
             else:
                 answer.MergeFrom(message)
-                answer.seq = nth - 2
+                answer.seq = refused.index(message.text) + 1
                 yield answer
                 yield answer
