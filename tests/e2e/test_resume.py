@@ -143,12 +143,16 @@ def test_another_log_is_told_as_a_gap_and_followed_from_there(
         serve(second)
         chat.wait_for_error(lambda line: line == "missing: messages 1 to 2")
         chat.send_lines(["three, in the other log"])
+        chat.wait_for_output(lambda line: line == "3 ada: three, in the other log")
+        serve(tmp_path / "empty")
+        chat.send_lines(["one, in an empty log"])
         chat.end_input()
         ended = chat.wait()
     finally:
         chat.kill()
     assert ended.exit_code == 0, ended
-    assert ended.output == ["1 eve: one", "2 eve: two", "3 eve: three", "4 eve: four", "3 ada: three, in the other log"]
+    first_log = ["1 eve: one", "2 eve: two", "3 eve: three", "4 eve: four"]
+    assert ended.output == [*first_log, "3 ada: three, in the other log", "1 ada: one, in an empty log"]
 
 
 def test_a_message_that_may_be_sent_again_later_is_sent_again(example: Example) -> None:
