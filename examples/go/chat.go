@@ -54,10 +54,11 @@ func chat(ctx context.Context, client userpb.UserServiceClient, room, user strin
 func sendLines(ctx context.Context, chat *resumingChat) error {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		if lines.Text() == "" {
+		text := strings.ToValidUTF8(lines.Text(), "\uFFFD")
+		if text == "" {
 			continue
 		}
-		if err := chat.send(ctx, lines.Text()); err != nil {
+		if err := chat.send(ctx, text); err != nil {
 			return err
 		}
 	}
