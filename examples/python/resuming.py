@@ -61,7 +61,8 @@ class ResumingChat:
         """
         wait_for_ready = False
         while True:
-            # In no room at first: only a join can say where to go on. The first call says if there is no connection, later ones wait for it.
+            # In no room at first: only a join can say where to go on.
+            # The first call says if there is no connection, later ones wait for it.
             requests, in_no_room = self._requests(self._outbox.begin()), [("rialto-rooms", "")]
             call = self._stub.Chat(requests, metadata=in_no_room, wait_for_ready=wait_for_ready)
             try:

@@ -21,8 +21,10 @@ SOON = Duration(nanos=10_000_000)
 
 
 class HubThatRefuses(user_pb2_grpc.UserServiceServicer):
-    """Refuses the first call, the join of the second, and each text of the third once. When a text comes again, it delivers it twice; only one
-    that says that it was published before is answered so."""
+    """Refuses the first call, the join of the second, and each text of the third once; when it comes again, it is delivered twice.
+
+    A text that says that it was published before is answered so.
+    """
 
     def __init__(self) -> None:
         self._calls = 0
