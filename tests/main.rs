@@ -13,6 +13,7 @@
 mod support;
 
 mod bad_input;
+mod chat_service;
 mod docs;
 mod door;
 mod durable;

@@ -88,7 +88,7 @@ impl Actor {
                     if let Some(room) = self.rooms.get_mut(&name) {
                         room.check = None;
                     }
-                    self.in_presence(&name, |presence, now| presence.check(now));
+                    self.in_presence(&name, Presence::check);
                 }
                 _ = self.telling.tick(), if self.is_watched() => self.tell(),
             }

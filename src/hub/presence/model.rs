@@ -10,7 +10,7 @@ use super::*;
 
 const USERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     /// A stream comes, of somebody.
     Come(Option<usize>),
