@@ -23,6 +23,7 @@ mod kill;
 mod ordered;
 mod presence;
 mod protocol;
+mod retention;
 mod rooms;
 mod rooms_by_the_thousand;
 mod slow_reader;
