@@ -1,6 +1,7 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
 mod resume;
+mod stay;
 mod unread;
 
 use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
