@@ -44,6 +44,8 @@ pub(super) struct Page {
     through: u64,
     /// The room went further when the page was read.
     cut: bool,
+    /// Its bytes cut it: the next page begins where it ends, and at no multiple.
+    goes_on: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +73,8 @@ impl History {
     }
 
     /// The same page as [`page`](Self::page), if it is there already.
-    pub(super) fn kept(&self, room: &RoomName, after: u64) -> Option<Arc<Page>> {
-        let mut start = after - after % STRIDE;
+    pub(super) fn kept(&self, room: &RoomName, after: u64, begins: bool) -> Option<Arc<Page>> {
+        let mut start = first_start(after, begins);
         loop {
             let page = self.pages.get(&(room.clone(), start))?;
             if page.through > after {
@@ -82,9 +84,10 @@ impl History {
         }
     }
 
-    /// The page with what comes after this `seq`; the room must have something there.
-    pub(super) async fn page(&self, room: &RoomName, after: u64) -> Result<Arc<Page>, Error> {
-        let mut start = after - after % STRIDE;
+    /// The page with what comes after this `seq`, where the room must have something. `begins`: a page [begins](Page::goes_on) there.
+    /// Otherwise the pages before it have to be looked at to know.
+    pub(super) async fn page(&self, room: &RoomName, after: u64, begins: bool) -> Result<Arc<Page>, Error> {
+        let mut start = first_start(after, begins);
         loop {
             let page = self.page_at(room, start, after).await?;
             if page.through > after {
@@ -113,15 +116,20 @@ impl History {
         };
         let most = STRIDE - start % STRIDE;
         let read = self.engine.read(room, start, usize::try_from(most).unwrap_or(usize::MAX)).await?;
-        let page = Arc::new(Page::frame(read));
+        let page = Arc::new(Page::frame(start, read));
         // A page that does not fit is not kept, and serves this reader alone.
         _ = place.insert(Arc::clone(&page));
         Ok(page)
     }
 }
 
+/// Where the first page begins that can have what comes after this `seq`.
+fn first_start(after: u64, begins: bool) -> u64 {
+    if begins { after } else { after - after % STRIDE }
+}
+
 impl Page {
-    fn frame(page: engine::Page) -> Self {
+    fn frame(start: u64, page: engine::Page) -> Self {
         let engine::Page { records, through, floor, head } = page;
         let mut framer = Framer::default();
         let mut batches = Vec::new();
@@ -130,7 +138,9 @@ impl Page {
         }
         batches.extend(framer.finish());
         let bytes = batches.iter().map(Batch::size).sum();
-        Self { batches, bytes, floor, through, cut: through < head }
+        let cut = through < head;
+        let goes_on = cut && through / STRIDE == start / STRIDE;
+        Self { batches, bytes, floor, through, cut, goes_on }
     }
 
     pub(super) fn floor(&self) -> u64 {
@@ -139,6 +149,11 @@ impl Page {
 
     pub(super) fn through(&self) -> u64 {
         self.through
+    }
+
+    /// The next page begins where this one ends, wherever the reader of that has come from.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// The next frames above this `seq`, and the last `seq` among them.

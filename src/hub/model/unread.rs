@@ -17,6 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that could be waited for is there once, or nearly.
 fn narrow() -> (Handle, Arc<Metrics>, TempDir) {
+    keeping(1 << 20)
+}
+
+/// The same, which keeps so many bytes of pages.
+fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let metrics = Arc::<Metrics>::default();
     let settings = embedded::Settings {
@@ -40,7 +45,7 @@ fn narrow() -> (Handle, Arc<Metrics>, TempDir) {
         memberships: 10_000,
         rooms_per_stream: 1000,
         presence_max: 2,
-        history_bytes: 1 << 20,
+        history_bytes,
         waiting_changes: 10,
         watchers: 1,
     };
@@ -124,4 +129,16 @@ async fn a_stream_in_many_rooms_that_reads_none_holds_few_pages() {
     let read = metrics.log_reads.get();
     assert!(read <= 5, "{read} pages were read");
     timeout(PATIENCE, take(&mut subscription, 2 * ROOMS - 2)).await.expect("every room has its turn");
+}
+
+#[tokio::test]
+async fn a_reader_of_pages_that_are_not_kept_reads_each_once() {
+    const MESSAGES: usize = 40;
+    let (hub, metrics, _folder) = keeping(1);
+    for n in 0..MESSAGES {
+        // One makes a page.
+        hub.append(draft("room0", &format!("{n:04096}"))).await.unwrap().await.unwrap();
+    }
+    timeout(PATIENCE, async { take(&mut resume(&hub, &[room(0)]).await, MESSAGES).await }).await.unwrap();
+    assert_eq!(metrics.log_reads.get(), MESSAGES as u64);
 }

@@ -110,7 +110,7 @@ impl Slot {
             ended: false,
             _membership: joined.membership,
         };
-        slot.go_on_to(head);
+        slot.go_on_to(head, false);
         slot
     }
 
@@ -196,14 +196,14 @@ impl Slot {
         self.refill = Some(Box::new(Refill::Locating(position)));
     }
 
-    fn go_on_to(&mut self, head: u64) {
+    fn go_on_to(&mut self, head: u64, page_begins: bool) {
         // The page before, and its turn, go first: the rooms of the stream take turns page by page.
         self.refill = None;
         if self.cursor >= head {
             return;
         }
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned()
-            && let Some(page) = self.hub.0.history.kept(&self.room, self.cursor)
+            && let Some(page) = self.hub.0.history.kept(&self.room, self.cursor, page_begins)
         {
             self.refill = Some(Box::new(Refill::Reading { head, page: (page, turn) }));
             return;
@@ -212,7 +212,7 @@ impl Slot {
         let turn = Arc::clone(&self.turns).acquire_owned();
         let fetch = async move {
             let turn = turn.await.map_err(|_| EngineError::Stopped)?;
-            Ok((hub.0.history.page(&room, after).await?, turn))
+            Ok((hub.0.history.page(&room, after, page_begins).await?, turn))
         };
         let page = unasked(fetch, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Fetching { head, page }));
@@ -224,7 +224,7 @@ impl Slot {
             None => {}
             Some(Refill::Locating(position)) => {
                 let head = ready!(position.as_mut().poll(cx))?.head;
-                self.go_on_to(head);
+                self.go_on_to(head, false);
             }
             Some(Refill::Fetching { head, page }) => {
                 let (page, head) = (ready!(page.as_mut().poll(cx))?, *head);
@@ -244,8 +244,9 @@ impl Slot {
                     return Poll::Ready(Ok(Some(frames)));
                 }
                 let (head, through) = (*head, page.through());
+                let page_begins = page.goes_on() && self.cursor <= through;
                 self.cursor = self.cursor.max(through);
-                self.go_on_to(head);
+                self.go_on_to(head, page_begins);
             }
         }
         Poll::Ready(Ok(None))

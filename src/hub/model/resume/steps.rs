@@ -38,8 +38,8 @@ pub(super) enum Step {
     Publish { room: usize, count: usize, bytes: usize },
     /// A new subscriber comes.
     Come,
-    /// One of the subscribers, if there are any, enters a room, if it is not in it.
-    Enter { which: usize, room: usize, from: From },
+    /// One of the subscribers, if there are any, enters a room, if it is not in it, while so many are published there.
+    Enter { which: usize, room: usize, from: From, meanwhile: usize },
     /// It takes what is there, up to so many times, and then nothing for a while.
     Read { which: usize, times: usize },
     /// It leaves a room.
@@ -84,7 +84,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (room.clone(), count, bytes).prop_map(|(room, count, bytes)| Step::Publish { room, count, bytes }),
         2 => Just(Step::Come),
-        6 => (which.clone(), room.clone(), from).prop_map(|(which, room, from)| Step::Enter { which, room, from }),
+        6 => (which.clone(), room.clone(), from, 0..8_usize)
+            .prop_map(|(which, room, from, meanwhile)| Step::Enter { which, room, from, meanwhile }),
         6 => (which.clone(), 1..20_usize).prop_map(|(which, times)| Step::Read { which, times }),
         1 => (which.clone(), room).prop_map(|(which, room)| Step::Leave { which, room }),
         1 => which.prop_map(|which| Step::Go { which }),
