@@ -50,7 +50,7 @@ pub(super) enum Step {
     Settle,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum From {
     Live,
     Last(usize),
