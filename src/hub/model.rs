@@ -3,13 +3,13 @@
 mod resume;
 mod unread;
 
-use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use prost::Message;
-use tokio::task::coop::unconstrained;
+use tokio::task::{JoinHandle, coop::unconstrained};
 
 use super::{Counts, Entry, Handle, Settings, Stream, Subscription, start};
 use crate::{
@@ -91,12 +91,12 @@ struct Left {
     batched: BTreeMap<&'static str, u64>,
 }
 
-async fn run(steps: Vec<Step>) {
-    let folder = tempfile::tempdir().unwrap();
+/// A hub on an engine in this folder.
+pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>) {
     let one = NonZeroUsize::MIN;
     let (engine, feeds) = embedded::open(
         &embedded::Settings {
-            folder: folder.path().to_owned(),
+            folder: folder.to_owned(),
             queue_drafts: 16,
             queue_bytes: 1 << 20,
             feed_groups: 2,
@@ -123,6 +123,12 @@ async fn run(steps: Vec<Step>) {
         watchers: 1,
     };
     let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms, Arc::default());
+    (engine, hub, task)
+}
+
+async fn run(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, hub, task) = hub_in(folder.path());
 
     // What the witness has seen was batched; it never leaves.
     let mut witness = Subscriber::join(&hub, &[0, 1, 2]).await;

@@ -144,3 +144,26 @@ impl Subscription {
         if all_ended { Poll::Ready(Err(Ended::Closed)) } else { Poll::Pending }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Entry, model::hub_in};
+
+    #[tokio::test]
+    async fn a_place_that_was_left_is_taken_by_the_next_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_engine, hub, _task) = hub_in(folder.path());
+        let mut subscription = hub.subscribe(Stream::default());
+        let room = |n: usize| RoomName::new(["a", "b", "c"][n % 3]).unwrap();
+        for n in 0..2 {
+            subscription.add(hub.clone().enter(room(n), Entry::default()).await.unwrap());
+        }
+        for n in 2..1_000 {
+            subscription.remove(&room(n - 2)).unwrap();
+            subscription.add(hub.clone().enter(room(n), Entry::default()).await.unwrap());
+            assert_eq!((subscription.slots.len(), subscription.by_room.len()), (2, 2));
+        }
+        assert_eq!(hub.counts().await.unwrap().members, 2);
+    }
+}
