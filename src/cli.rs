@@ -80,7 +80,9 @@ impl Settings {
         give("insecure", self.insecure.then(|| Value::from(true)));
         give("log_format", self.log_format.map(|format| Value::from(format!("{format:?}").to_lowercase())));
         give("log", self.log.map(Value::from));
-        load(self.config.as_deref(), flags)
+        let loaded = load(self.config.as_deref(), flags)?;
+        crate::server::check(&loaded.config)?;
+        Ok(loaded)
     }
 }
 

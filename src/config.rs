@@ -1,6 +1,7 @@
 //! The settings, and where each comes from: defaults, then the file, then the environment, then the flags.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -48,10 +49,21 @@ pub struct Config {
     pub max_memberships: usize,
     /// Members of a room up to which those who ask are told each by name; above, only how many there are.
     pub presence_max: usize,
-    /// Streams that watch the list of users; as many may watch the list of rooms.
+    /// `ListUsers` with `watch` at once; as many `ListRooms`.
     pub max_watchers: usize,
-    /// Changed users that may wait for a slow watcher; beyond, it has to list them anew. The same for rooms.
+    /// Users that may have changed since a watcher last read; one that is further behind is ended, and lists anew. Kept once for all watchers.
+    /// The same for rooms.
     pub max_waiting_changes: usize,
+
+    /// Seconds that a message is kept. 0: for ever.
+    pub retain_seconds: u64,
+    /// Messages that a room keeps: the last so many. 0: all.
+    pub retain_messages: u64,
+    /// Rooms for which these two are others. What is not named is 0:
+    /// `retain_rooms = { audit = {}, "build.log" = { seconds = 86400, messages = 1000 } }`
+    pub retain_rooms: BTreeMap<String, Retained>,
+    /// Seconds between two looks for messages that are to be kept no longer.
+    pub retain_interval_seconds: u64,
 
     /// Bytes of a message's text.
     pub max_text_bytes: usize,
@@ -113,6 +125,16 @@ pub struct Config {
     pub send_buffer_bytes: usize,
 }
 
+/// What one room keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retained {
+    /// In place of `retain_seconds`.
+    pub seconds: u64,
+    /// In place of `retain_messages`.
+    pub messages: u64,
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -147,6 +169,11 @@ impl Default for Config {
             presence_max: 200,
             max_watchers: 1_000,
             max_waiting_changes: 100_000,
+
+            retain_seconds: 0,
+            retain_messages: 0,
+            retain_rooms: BTreeMap::new(),
+            retain_interval_seconds: 10,
 
             max_text_bytes: 4 * KIB,
             max_chat_frame_bytes: 64 * KIB,
@@ -275,6 +302,7 @@ impl Config {
             ("max_memberships", self.max_memberships as u64, 1 << 30),
             ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
             ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),
+            ("retain_interval_seconds", self.retain_interval_seconds, 1 << 20),
             ("first_bytes_seconds", self.first_bytes_seconds, 1 << 20),
             ("keepalive_interval_seconds", self.keepalive_interval_seconds, 1 << 20),
             ("keepalive_timeout_seconds", self.keepalive_timeout_seconds, 1 << 20),

@@ -7,6 +7,7 @@
 pub(crate) mod conformance;
 pub mod embedded;
 mod message;
+mod retention;
 mod user;
 
 use std::{
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 pub use message::{BadRoomName, Draft, Record, RoomName, Signal, Time};
+pub use retention::{Limits, Retention};
 pub use user::{PasswordHash, User, UserChange, UserWrite};
 
 /// A durable, ordered log per room, and a store of users.
@@ -35,8 +37,8 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 ///   [`Appended::Duplicate`], the first record. Texts are not compared.
 /// - **Feed.** Each record appended by any node comes out of [`Feeds::rooms`] exactly once, in `seq` order within its room, after it became
 ///   durable. A feed that is full holds the engine back, and through it the callers of `append`.
-/// - **Retention.** The oldest records of a room go as its limits say, and with them what is known of their keys. The room keeps its head;
-///   its floor is the highest `seq` that went.
+/// - **Retention.** The oldest records of a room go some time after its [`Limits`] say so, and with them what is known of their keys. The
+///   room keeps its head; its floor is the highest `seq` that went.
 ///
 /// # Users
 ///
@@ -58,7 +60,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn signal(&self, room: RoomName, signal: Signal);
 
     /// The records of a room with a `seq` above `after`, in order: at most `max`, and no more than make a page (256 KiB), but at least one
-    /// if there is one. One consistent view.
+    /// if there is one and `max` is not 0. One consistent view.
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error>;
 
     /// The last records of a room with a `seq` below `before`, in order: at most `max`, and no more than make a page. One consistent view.

@@ -39,7 +39,7 @@ use presence::Listener;
 use room::Ring;
 pub use room::message;
 pub use stream::{Reason, Stream, Streams};
-pub use subscription::{Ended, Subscription};
+pub use subscription::{Ended, Removed, Subscription};
 
 /// How large the hub may grow.
 #[derive(Debug, Clone)]

@@ -49,10 +49,11 @@ pub struct Settings {
 /// The users' methods: all of the service but Chat.
 pub(crate) fn users(
     users: Users,
+    hub: hub::Handle,
     draining: CancellationToken,
     settings: &Settings,
 ) -> UserServiceServer<impl UserService + use<>> {
-    UserServiceServer::new(user::Calls::new(users, settings.reply_bytes, draining))
+    UserServiceServer::new(user::Calls::new(users, hub, settings.reply_bytes, draining))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
 }

@@ -1,5 +1,7 @@
 //! The composition: the only place that names concrete parts, wires them, and takes them down again.
 
+mod settings;
+
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
@@ -9,7 +11,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     engine::{self, Engine, embedded},
     hub,
     metrics::Metrics,
@@ -21,6 +23,9 @@ use crate::{
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The settings make no sense.
+    #[error(transparent)]
+    Config(#[from] config::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -76,6 +81,11 @@ pub struct Counts {
     pub ring_bytes: usize,
 }
 
+/// Says what of the settings makes no sense to the parts of the server, beyond what `config` knows by itself.
+pub fn check(config: &Config) -> Result<(), config::Error> {
+    settings::check(config)
+}
+
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
 pub async fn start(config: &Config) -> Result<Server, Error> {
     let failed = |cause| Error::Listen { address: config.listen, cause };
@@ -84,10 +94,10 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
 
     let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
-    let (engine, feeds) = embedded::open(&embedded_settings(config, folder), Arc::clone(&metrics))?;
+    let (engine, feeds) = embedded::open(&settings::embedded(config, folder)?, Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
-    let (hub, hub_task) = hub::start(&hub_settings(config), Arc::clone(&engine), feeds.rooms, Arc::clone(&metrics));
-    let (users, users_task) = users::start(users_settings(config), Arc::clone(&engine), feeds.users).await?;
+    let (hub, hub_task) = hub::start(&settings::hub(config), Arc::clone(&engine), feeds.rooms, Arc::clone(&metrics));
+    let (users, users_task) = users::start(settings::users(config), Arc::clone(&engine), feeds.users).await?;
 
     let chats = Chats::new(config.max_streams);
     let tasks = net::Tasks::default();
@@ -102,7 +112,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         // One status for a frame above the limit.
         .map_response(rpc::rename_oversize)
         .service(routes);
-    let accept = tokio::spawn(net::serve(listener, service, net_settings(config), tasks.clone()));
+    let accept = tokio::spawn(net::serve(listener, service, settings::net(config), tasks.clone()));
     let tell = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
     let reap = tokio::spawn(reap(tasks.clone(), Duration::from_secs(config.slow_reader_seconds), Arc::clone(&metrics)));
 
@@ -146,7 +156,7 @@ async fn routes(
     chat: rpc::ChatParts,
     users: users::Users,
 ) -> Result<(HealthReporter, axum::Router), Error> {
-    let settings = rpc_settings(config);
+    let settings = settings::rpc(config);
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -157,7 +167,7 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (hub, draining) = (chat.hub.clone(), chat.draining.clone());
-    let routes = Routes::new(rpc::users(users, draining.clone(), &settings))
+    let routes = Routes::new(rpc::users(users, hub.clone(), draining.clone(), &settings))
         .add_service(rpc::rooms(hub, draining, &settings))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
@@ -263,68 +273,4 @@ fn data_folder(config: &Config) -> Result<(PathBuf, Option<TempDir>), Error> {
     }
     let folder = tempfile::Builder::new().prefix("rialto-").tempdir().map_err(Error::Temporary)?;
     Ok((folder.path().to_owned(), Some(folder)))
-}
-
-fn embedded_settings(config: &Config, folder: PathBuf) -> embedded::Settings {
-    embedded::Settings {
-        folder,
-        queue_drafts: config.max_queued_messages,
-        queue_bytes: config.max_queued_bytes,
-        feed_groups: config.max_queued_groups,
-        page_bytes: config.max_page_bytes,
-        file_bytes: config.max_file_bytes,
-        rooms: config.max_rooms,
-        readers: config.max_readers,
-    }
-}
-
-fn hub_settings(config: &Config) -> hub::Settings {
-    hub::Settings {
-        ring_batches: config.max_ring_batches,
-        ring_bytes: config.max_ring_bytes,
-        inbox: config.max_queued_joins,
-        open_rooms: config.max_open_rooms,
-        memberships: config.max_memberships,
-        rooms_per_stream: config.max_rooms_per_stream,
-        presence_max: config.presence_max,
-        history_bytes: config.max_history_bytes,
-        waiting_changes: config.max_waiting_changes,
-        watchers: config.max_watchers,
-    }
-}
-
-fn users_settings(config: &Config) -> users::Settings {
-    users::Settings {
-        bulks: config.max_bulk_calls,
-        bulk: config.max_users_per_call,
-        bulk_passwords: config.max_passwords_per_call,
-        concurrent_hashes: config.max_concurrent_hashes,
-    }
-}
-
-fn rpc_settings(config: &Config) -> rpc::Settings {
-    rpc::Settings {
-        chat_frame_bytes: config.max_chat_frame_bytes,
-        frame_bytes: config.max_frame_bytes,
-        text_bytes: config.max_text_bytes,
-        reply_bytes: config.max_reply_bytes,
-        inflight_per_stream: config.max_inflight_per_stream,
-        rooms_per_stream: config.max_rooms_per_stream,
-    }
-}
-
-fn net_settings(config: &Config) -> net::Settings {
-    net::Settings {
-        connections: config.max_connections,
-        first_bytes: Duration::from_secs(config.first_bytes_seconds),
-        concurrent_streams: config.max_streams_per_connection,
-        local_error_resets: config.max_local_error_resets,
-        pending_accept_resets: config.max_pending_accept_resets,
-        header_list_bytes: config.max_header_list_bytes,
-        stream_window: config.stream_window_bytes,
-        connection_window: config.connection_window_bytes,
-        send_buffer: config.send_buffer_bytes,
-        keepalive_interval: Duration::from_secs(config.keepalive_interval_seconds),
-        keepalive_timeout: Duration::from_secs(config.keepalive_timeout_seconds),
-    }
 }

@@ -8,11 +8,12 @@ mod bulk;
 mod fields;
 mod model;
 mod password;
+mod watch;
 
 use std::{num::NonZeroUsize, sync::Arc};
 
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{self, Semaphore, mpsc},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -23,6 +24,8 @@ pub use fields::Invalid;
 use fields::{Email, Username};
 use model::Model;
 use password::{Hasher, HashingFailed};
+use watch::Watched;
+pub use watch::{Ended, Watch};
 
 /// How users are kept.
 #[derive(Debug, Clone)]
@@ -35,6 +38,10 @@ pub struct Settings {
     pub bulk_passwords: usize,
     /// Hashes of passwords that are computed at once; each takes 19 MiB and a core.
     pub concurrent_hashes: NonZeroUsize,
+    /// Watches at once.
+    pub watchers: usize,
+    /// Changed users that may wait for a watcher.
+    pub waiting_changes: usize,
 }
 
 /// Why a call failed. Nothing changed then.
@@ -63,6 +70,9 @@ pub enum Error {
     /// As many calls as may be create many users now.
     #[error("the server is creating as many batches of users as it may")]
     TooManyBulks,
+    /// There are as many watches as may be.
+    #[error("the server has as many watchers of its users as it may")]
+    TooManyWatchers,
     /// The hashing of passwords broke.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -113,8 +123,9 @@ pub struct Users(Arc<Shared>);
 struct Shared {
     engine: Arc<dyn Engine>,
     model: Arc<Model>,
+    watched: Arc<Watched>,
     /// The version of the engine's feed that the model is at.
-    applied: watch::Receiver<u64>,
+    applied: sync::watch::Receiver<u64>,
     hasher: Hasher,
     bulks: Arc<Semaphore>,
     settings: Settings,
@@ -135,17 +146,18 @@ pub async fn start(
         page.into_iter().for_each(|user| model.put(&Arc::new(user)));
     }
 
-    let (version, applied) = watch::channel(0);
-    let followed = Arc::clone(&model);
+    let (version, applied) = sync::watch::channel(0);
+    let watched = Arc::new(Watched::new(Arc::clone(&model), settings.watchers, settings.waiting_changes));
+    let followed = Arc::clone(&watched);
     let follower = tokio::spawn(async move {
         while let Some(group) = feed.recv().await {
-            group.changes.into_iter().for_each(|change| followed.apply(change));
+            followed.apply(group.changes);
             version.send_replace(group.version);
         }
     });
     let hasher = Hasher::new(settings.concurrent_hashes);
     let bulks = Arc::new(Semaphore::new(settings.bulks));
-    Ok((Users(Arc::new(Shared { engine, model, applied, hasher, bulks, settings })), follower))
+    Ok((Users(Arc::new(Shared { engine, model, watched, applied, hasher, bulks, settings })), follower))
 }
 
 /// An id in its one form, with hyphens (RFC 9562, section 4); braces, a URN or bare digits are no id.
@@ -175,6 +187,11 @@ impl Users {
     #[must_use]
     pub fn page(&self, after: Option<Uuid>, max: usize) -> Vec<Arc<User>> {
         self.0.model.page(after, max)
+    }
+
+    /// Starts watching: everybody, then every change.
+    pub fn watch(&self) -> Result<Watch, Error> {
+        self.0.watched.watch(self.0.applied.clone())
     }
 
     /// Creates a user.

@@ -343,7 +343,6 @@ async fn delete_user_refuses_who_is_not_there_or_not_any_more() {
 async fn list_users_refuses_bad_pages() {
     let mut scene = Scene::start().await;
     let ada = scene.ada.id.clone();
-    let unimplemented = Refusal::new(Code::Unimplemented, "UNIMPLEMENTED");
     let rows = [
         (page(-1, "", false), invalid("page_size")),
         (page(i32::MIN, &ada, false), invalid("page_size")),
@@ -352,7 +351,10 @@ async fn list_users_refuses_bad_pages() {
         (page(1, &format!("{ada}x"), false), invalid("page_token")),
         (page(1, &"9".repeat(200 * KIB), false), invalid("page_token")),
         (page(1, &"9".repeat(300 * KIB), false), oversize()),
-        (page(0, "", true), unimplemented),
+        (page(1, "", true), invalid("page_size")),
+        (page(-1, "", true), invalid("page_size")),
+        (page(0, &ada, true), invalid("page_token")),
+        (page(0, "garbage", true), invalid("page_token")),
     ];
     scene.refuses(rows).await;
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rialto::{
-    engine::{Engine, RoomName, embedded},
+    engine::{Engine, Retention, RoomName, embedded},
     proto::user::{ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, chat_message::Event},
 };
 
@@ -24,6 +24,7 @@ async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
         file_bytes: 0,
         rooms: 1,
         readers: std::num::NonZeroUsize::MIN,
+        retention: Retention::default(),
     };
     let (engine, _feeds) = embedded::open(&settings, Arc::default()).unwrap();
     let engine: Arc<dyn Engine> = engine;

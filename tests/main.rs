@@ -13,6 +13,7 @@
 mod support;
 
 mod bad_input;
+mod chat_service;
 mod docs;
 mod door;
 mod durable;
@@ -20,6 +21,10 @@ mod half_close;
 mod house;
 mod kill;
 mod ordered;
+mod presence;
+mod protocol;
+mod retention;
+mod rooms;
 mod rooms_by_the_thousand;
 mod slow_reader;
 mod storm;

@@ -125,12 +125,19 @@ async fn the_command_line_creates_shows_changes_lists_and_deletes_users() {
 #[tokio::test]
 async fn errors_say_what_to_do_next() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["users", "--server", "http://127.0.0.1:1", "list"], "no hub answers"),
         (&["serve", "--listen", "0.0.0.0:0"], "--insecure"),
         (&["serve", "--config", "nowhere.toml"], "nowhere.toml does not exist"),
         (&["serve", "--set", "max_rooms=many"], "max_rooms"),
         (&["serve", "--set", "max_queued_messages=0"], "max_queued_messages must be at least 1"),
+        (&["serve", "--set", "retain_interval_seconds=0"], "retain_interval_seconds must be at least 1"),
+        (
+            &["serve", "--set", "retain_rooms={Lobby={seconds=1}}"],
+            "retain_rooms names the room \"Lobby\", but a room name is",
+        ),
+        (&["config", "--set", "retain_rooms={Lobby={seconds=1}}"], "retain_rooms names the room"),
+        (&["config", "--set", "retain_rooms={lobby={hours=1}}"], "unknown field: found `hours`"),
     ];
     for (args, expected) in cases {
         let output = rialto(args, folder.path()).await;
@@ -143,7 +150,8 @@ async fn errors_say_what_to_do_next() {
 #[tokio::test]
 async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("rialto.toml"), "max_rooms = 1\nmax_streams = 1\nmax_connections = 1\n").unwrap();
+    let file = "max_rooms = 1\nmax_streams = 1\nmax_connections = 1\nretain_rooms = { \"a.b\" = { messages = 5 } }\n";
+    std::fs::write(folder.path().join("rialto.toml"), file).unwrap();
     let mut command = program(&["config", "--set", "max_rooms=3"], folder.path());
     command.env("RIALTO_MAX_ROOMS", "2").env("RIALTO_MAX_STREAMS", "2");
     let output = soon(command.output()).await.unwrap();
@@ -153,6 +161,7 @@ async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
         "max_streams = 2  # environment",
         "max_connections = 1  # file",
         "max_text_bytes = 4096  # default",
+        "retain_rooms = { \"a.b\" = { messages = 5, seconds = 0 } }  # file",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
     }

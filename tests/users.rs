@@ -1,5 +1,7 @@
 //! Users: what callers may rely on when nothing goes wrong.
 
+mod watch;
+
 use std::{collections::HashSet, fs, path::Path};
 
 use rialto::proto::user::{

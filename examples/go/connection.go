@@ -10,10 +10,15 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	"rialto-example/userpb"
 )
 
 // Every unary call gets a deadline: without one, a call to a server that hangs never ends.
@@ -37,11 +42,22 @@ const serviceConfig = `{
 	}]
 }`
 
+// After a lost connection try again soon, and not ever more seldom: streams wait for it.
+var reconnecting = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+	MinConnectTimeout: deadline,
+}
+
+// A peer that is gone without a word would otherwise never be noticed by who only listens.
+var pings = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}
+
 // connect returns a connection as a client of a service should open one. It connects with the first call.
 func connect(server string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(server,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithConnectParams(reconnecting),
+		grpc.WithKeepaliveParams(pings),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 			return invoke(withRequestID(ctx), method, request, reply, connection, options...)
@@ -81,4 +97,36 @@ func describe(err error) string {
 // codeName spells a code as the gRPC documentation does: NOT_FOUND, where Go says NotFound.
 func codeName(number codes.Code) string {
 	return code.Code(number).String()
+}
+
+// retryDelay returns how long to wait at least before the call is made again, and false if it would fail again.
+func retryDelay(err error) (time.Duration, bool) {
+	failure, _ := status.FromError(err)
+	for _, detail := range failure.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return retry.GetRetryDelay().AsDuration(), true
+		}
+	}
+	switch failure.Code() {
+	case codes.Unavailable:
+		return 0, true
+	case codes.Canceled, codes.Internal, codes.ResourceExhausted:
+		// What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+		return 0, len(failure.Details()) == 0
+	default:
+		return 0, false
+	}
+}
+
+// errorOf tells a rejected as the error of its call.
+func errorOf(rejected *userpb.Rejected) error {
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: rejected.GetReason(), Domain: "rialto"}}
+	if after := rejected.GetRetryAfter(); after != nil {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: after})
+	}
+	failure, err := status.New(codes.Code(rejected.GetCode()), rejected.GetDetail()).WithDetails(details...)
+	if err != nil {
+		return err
+	}
+	return failure.Err()
 }

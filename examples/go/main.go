@@ -22,8 +22,10 @@ const help = `usage: rialto-example [--server HOST:PORT] COMMAND
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat --user NAME      send the lines of standard input to a room, print what arrives
+  chat --user NAME      send the lines of standard input to a room, print what arrives;
+                        go on after a lost connection
     --room ROOM         default: lobby
+    --history N         begin with the last N messages of the room
     --expect N          stay until N messages have arrived, also after the input's end
 `
 
@@ -81,6 +83,7 @@ func run(ctx context.Context, arguments []string) error {
 		flags := newFlags("chat")
 		room := flags.String("room", "lobby", "")
 		user := flags.String("user", "", "")
+		history := flags.Uint("history", 0, "")
 		expect := flags.Int("expect", 0, "")
 		if err := parse(flags, operands); err != nil {
 			return err
@@ -88,7 +91,7 @@ func run(ctx context.Context, arguments []string) error {
 		if *user == "" {
 			return fmt.Errorf("%w: chat needs --user", errUsage)
 		}
-		return chat(ctx, client, *room, *user, *expect)
+		return chat(ctx, client, *room, *user, uint32(*history), *expect)
 	default:
 		return fmt.Errorf("%w: unknown command %s", errUsage, command)
 	}

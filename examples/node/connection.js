@@ -14,6 +14,8 @@ const protos = [
 const options = { keepCase: true, longs: String, defaults: true, oneofs: true };
 const { user, google } = grpc.loadPackageDefinition(protoLoader.loadSync(protos, options));
 
+const DETAILS = 'grpc-status-details-bin';
+
 // Only methods that may be repeated without harm are retried.
 const serviceConfig = {
   methodConfig: [
@@ -33,6 +35,12 @@ const serviceConfig = {
 export function connect(server) {
   return new user.UserService(server, grpc.credentials.createInsecure(), {
     'grpc.service_config': JSON.stringify(serviceConfig),
+    // After a lost connection try again soon, and not ever more seldom: streams wait for it.
+    'grpc.initial_reconnect_backoff_ms': 200,
+    'grpc.max_reconnect_backoff_ms': 5_000,
+    // A peer that is gone without a word would otherwise never be noticed by who only listens.
+    'grpc.keepalive_time_ms': 20_000,
+    'grpc.keepalive_timeout_ms': 10_000,
     interceptors: [requestId],
   });
 }
@@ -55,19 +63,48 @@ export function withDeadline() {
 /** The status of a failed call, and the details that the server gave. */
 export function describe(error) {
   const lines = [`${grpc.status[error.code]}: ${error.details}`];
-  for (const bytes of error.metadata?.get('grpc-status-details-bin') ?? []) {
-    for (const detail of google.rpc.Status.deserialize(bytes).details) {
-      switch (detail.type_url.split('/').pop()) {
-        case 'google.rpc.BadRequest':
-          for (const violation of google.rpc.BadRequest.deserialize(detail.value).field_violations) {
-            lines.push(`  ${violation.field}: ${violation.description}`);
-          }
-          break;
-        case 'google.rpc.ErrorInfo':
-          lines.push(`  reason: ${google.rpc.ErrorInfo.deserialize(detail.value).reason}`);
-          break;
-      }
+  for (const { type, value } of detailsOf(error)) {
+    switch (type) {
+      case 'google.rpc.BadRequest':
+        for (const violation of google.rpc.BadRequest.deserialize(value).field_violations) {
+          lines.push(`  ${violation.field}: ${violation.description}`);
+        }
+        break;
+      case 'google.rpc.ErrorInfo':
+        lines.push(`  reason: ${google.rpc.ErrorInfo.deserialize(value).reason}`);
+        break;
     }
   }
   return lines.join('\n');
 }
+
+/** How many milliseconds to wait at least before the call is made again; undefined: it would fail again. */
+export function retryDelay(error) {
+  const details = detailsOf(error);
+  const retry = details.find(({ type }) => type === 'google.rpc.RetryInfo');
+  if (retry) return milliseconds(google.rpc.RetryInfo.deserialize(retry.value).retry_delay);
+  const { UNAVAILABLE, CANCELLED, INTERNAL, RESOURCE_EXHAUSTED } = grpc.status;
+  // What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+  const lost = details.length === 0 && [CANCELLED, INTERNAL, RESOURCE_EXHAUSTED].includes(error.code);
+  return lost || error.code === UNAVAILABLE ? 0 : undefined;
+}
+
+function detailsOf(error) {
+  return error.metadata
+    .get(DETAILS)
+    .flatMap((bytes) => google.rpc.Status.deserialize(bytes).details)
+    .map(({ type_url, value }) => ({ type: type_url.split('/').pop(), value }));
+}
+
+/** A `rejected` as the error of its call. */
+export function errorOf({ code, reason, detail, retry_after }) {
+  const details = [any('google.rpc.ErrorInfo', google.rpc.ErrorInfo.serialize({ reason, domain: 'rialto' }))];
+  if (retry_after) details.push(any('google.rpc.RetryInfo', google.rpc.RetryInfo.serialize({ retry_delay: retry_after })));
+  const metadata = new grpc.Metadata();
+  metadata.set(DETAILS, google.rpc.Status.serialize({ code, message: detail, details }));
+  return Object.assign(new Error(detail), { code, details: detail, metadata });
+}
+
+const any = (type, value) => ({ type_url: `type.googleapis.com/${type}`, value });
+
+export const milliseconds = (duration) => Number(duration.seconds) * 1000 + duration.nanos / 1e6;

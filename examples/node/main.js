@@ -11,8 +11,10 @@ const HELP = `usage: node main.js COMMAND [--server HOST:PORT]
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat --user NAME      send the lines of standard input to a room, print what arrives
+  chat --user NAME      send the lines of standard input to a room, print what arrives;
+                        go on after a lost connection
     --room ROOM         default: lobby
+    --history N         begin with the last N messages of the room
     --expect N          stay until N messages have arrived, also after the input's end
 
   --server HOST:PORT    default: localhost:50051`;
@@ -21,6 +23,7 @@ const OPTIONS = {
   server: { type: 'string', default: 'localhost:50051' },
   room: { type: 'string', default: 'lobby' },
   user: { type: 'string' },
+  history: { type: 'string', default: '0' },
   expect: { type: 'string', default: '0' },
   help: { type: 'boolean', short: 'h', default: false },
 };
@@ -30,7 +33,8 @@ class UsageError extends Error {}
 function parse() {
   try {
     const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
-    return { options: { ...values, expect: Number(values.expect) }, command: positionals[0], operands: positionals.slice(1) };
+    const options = { ...values, history: Number(values.history), expect: Number(values.expect) };
+    return { options, command: positionals[0], operands: positionals.slice(1) };
   } catch (error) {
     throw new UsageError(error.message);
   }
@@ -51,7 +55,9 @@ function chosen({ command, operands, options }) {
       return (client) => bulk(client, operands);
     case 'chat':
       if (!options.user) throw new UsageError('chat needs --user');
-      if (!Number.isInteger(options.expect) || options.expect < 0) throw new UsageError('--expect needs a number');
+      for (const name of ['history', 'expect']) {
+        if (!Number.isInteger(options[name]) || options[name] < 0) throw new UsageError(`--${name} needs a number`);
+      }
       return (client) => chat(client, options);
     default:
       throw new UsageError(command ? `unknown command ${command}` : 'no command given');

@@ -2,37 +2,36 @@
 
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 
-from google.protobuf.duration_pb2 import Duration
+import grpc
 
+from connection import describe, seconds
+from resuming import ResumingChat
 from stubs import user_pb2 as pb
 from stubs import user_pb2_grpc
 
 
-def chat(stub: user_pb2_grpc.UserServiceStub, room: str, user: str, expect: int) -> None:
-    joined = threading.Event()
+def chat(stub: user_pb2_grpc.UserServiceStub, room: str, user: str, history: int, expect: int) -> None:
+    chat = ResumingChat(stub, room, user, history, _show_lost)
     enough = threading.Event()
     if expect <= 0:
         enough.set()
 
-    def messages() -> Iterator[pb.ChatMessage]:
-        """Runs in a thread of the call's own; its end is the half-close."""
-        joined.wait()
+    def send_lines() -> None:
         for line in _lines_of_standard_input():
-            # With an id of our own, sending the message again after a lost connection cannot publish it twice.
-            yield pb.ChatMessage(room=room, user_id=user, id=str(uuid.uuid4()), text=line)
+            chat.send(line)
         enough.wait()
+        chat.finish()
 
-    call = stub.Chat(messages(), metadata=[("rialto-rooms", room)])
-    call.initial_metadata()  # Headers mean that the join holds: nothing said from now on is missed.
-    if call.is_active():
-        joined.set()
-        _note("ready")
+    threading.Thread(target=send_lines, daemon=True).start()
 
     received = 0
-    for message in call:
+    joined = "ready"
+    for message in chat.messages():
+        if message.HasField("joined"):
+            _note(joined)
+            joined = "reconnected"
         _show(message)
         if message.text:
             received += 1
@@ -54,18 +53,16 @@ def _show(message: pb.ChatMessage) -> None:
             print(f"{message.seq} {message.user_id}: {message.text}", flush=True)
         case "rejected":
             rejected = message.rejected
-            again = f", try again in {_seconds(rejected.retry_after)}" if rejected.HasField("retry_after") else ""
+            again = f", trying again in {seconds(rejected.retry_after):g} s" if rejected.HasField("retry_after") else ""
             _note(f"rejected: message {rejected.nth}: {rejected.reason}: {rejected.detail}{again}")
-        case "duplicate":
-            _note(f"duplicate: message {message.id} was published before, as {message.seq}")
         case "gap":
             _note(f"missing: messages {message.gap.from_seq} to {message.gap.to_seq}")
         case "draining":
-            _note(f"the server is shutting down, reconnect in {_seconds(message.draining.reconnect_after)}")
+            _note(f"the server is shutting down, reconnecting in {seconds(message.draining.reconnect_after):g} s")
 
 
-def _seconds(duration: Duration) -> str:
-    return f"{duration.ToMilliseconds() / 1000:g} s"
+def _show_lost(error: grpc.RpcError) -> None:
+    _note(f"not connected: {describe(error).splitlines()[0]}; trying again")
 
 
 def _note(text: str) -> None:

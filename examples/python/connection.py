@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+from stubs import user_pb2 as pb
 
 # Every unary call gets a deadline: without one, a call to a server that hangs never ends.
 DEADLINE_SECONDS = 10
@@ -32,6 +35,25 @@ SERVICE_CONFIG = {
     ]
 }
 
+OPTIONS = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # After a lost connection try again soon, and not ever more seldom: streams wait for it.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A peer that is gone without a word would otherwise never be noticed by who only listens.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+# What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+LOST = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+}
+
 
 class RequestId(
     grpc.UnaryUnaryClientInterceptor,
@@ -52,8 +74,7 @@ class RequestId(
 
 
 def connect(server: str) -> grpc.Channel:
-    options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
-    return grpc.intercept_channel(grpc.insecure_channel(server, options), RequestId())
+    return grpc.intercept_channel(grpc.insecure_channel(server, OPTIONS), RequestId())
 
 
 def describe(error: grpc.RpcError) -> str:
@@ -67,3 +88,39 @@ def describe(error: grpc.RpcError) -> str:
         elif detail.Unpack(info):
             lines.append(f"  reason: {info.reason}")
     return "\n".join(lines)
+
+
+def retry_delay(error: grpc.RpcError) -> float | None:
+    """How many seconds to wait at least before the call is made again; None: it would fail again."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            return seconds(retry.retry_delay)
+    lost = error.code() is grpc.StatusCode.UNAVAILABLE or (status is None and error.code() in LOST)
+    return 0.0 if lost else None
+
+
+class RejectedError(grpc.RpcError):
+    """A `rejected` that is told as the error of its call."""
+
+    def __init__(self, rejected: pb.Rejected) -> None:
+        status = status_pb2.Status(code=rejected.code, message=rejected.detail)
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=rejected.reason, domain="rialto"))
+        if rejected.HasField("retry_after"):
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=rejected.retry_after))
+        self._status = rpc_status.to_status(status)
+        super().__init__(rejected.detail)
+
+    def code(self) -> grpc.StatusCode:
+        return self._status.code
+
+    def details(self) -> str:
+        return self._status.details
+
+    def trailing_metadata(self) -> Any:
+        return self._status.trailing_metadata
+
+
+def seconds(duration: Duration) -> float:
+    return duration.ToMilliseconds() / 1000

@@ -19,9 +19,14 @@ def arguments() -> argparse.Namespace:
     commands.add_parser("get", help="get one user").add_argument("id")
     commands.add_parser("list", help="list all users")
     commands.add_parser("bulk", help="create many users in one call").add_argument("name", nargs="+")
-    chat_command = commands.add_parser("chat", help="send the lines of standard input to a room, print what arrives")
+    chat_command = commands.add_parser(
+        "chat", help="send the lines of standard input to a room, print what arrives; go on after a lost connection"
+    )
     chat_command.add_argument("--room", default="lobby", help="default: %(default)s")
     chat_command.add_argument("--user", required=True, metavar="NAME")
+    chat_command.add_argument(
+        "--history", type=int, default=0, metavar="N", help="begin with the last N messages of the room"
+    )
     chat_command.add_argument(
         "--expect",
         type=int,
@@ -45,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
             case "bulk":
                 bulk(stub, args.name)
             case "chat":
-                chat(stub, args.room, args.user, args.expect)
+                chat(stub, args.room, args.user, args.history, args.expect)
 
 
 def main() -> int:

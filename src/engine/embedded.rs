@@ -1,15 +1,22 @@
 //! The engine in this process: one SQLite file in the data folder, WAL, fsync at every commit.
 //!
 //! One [`writer`] thread owns the only writing connection and commits everything that waits as one group; a few [`readers`] look at
-//! consistent views. The file is laid out in [`schema`].
+//! consistent views of the messages; where the [`rooms`] stand is in memory. The file is laid out in [`schema`].
 
 mod log;
+mod pages;
+mod queue;
 mod readers;
+mod rooms;
 mod schema;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod users;
 mod writer;
 
 use std::{
+    collections::HashMap,
     fs::{File, TryLockError},
     io,
     num::NonZeroUsize,
@@ -23,12 +30,15 @@ use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{
-    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, RoomInfo, RoomName, Signal, User, UserWrite,
-    WriteError,
+    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, Retention, RoomInfo, RoomName, Signal, User,
+    UserWrite, WriteError,
 };
 use crate::metrics::Metrics;
+use queue::Queue;
 use readers::Readers;
-use writer::{Queue, WriterThread};
+use rooms::Rooms;
+use sweep::{Sweep, Sweeper};
+use writer::WriterThread;
 
 /// What an embedded engine is opened with.
 #[derive(Debug, Clone)]
@@ -49,6 +59,8 @@ pub struct Settings {
     pub rooms: usize,
     /// Reading connections.
     pub readers: NonZeroUsize,
+    /// How much of the rooms is kept.
+    pub retention: Retention,
 }
 
 /// Why the data folder could not be opened.
@@ -93,16 +105,24 @@ pub struct Embedded {
     epoch: String,
     queue: Queue,
     readers: Readers,
+    rooms: Arc<Rooms>,
     /// Set when the writer can no longer promise durability, closed when it has ended.
     stopped: watch::Receiver<bool>,
     page_bytes: usize,
     /// Weak, so that the feed ends with its writer.
     signals: mpsc::WeakSender<Fed>,
     metrics: Arc<Metrics>,
-    writer: Mutex<Option<WriterThread>>,
+    running: Mutex<Option<Running>>,
 }
 
-/// Opens the data folder, which nobody else may have open. Blocks.
+/// What runs until the engine is closed.
+#[derive(Debug)]
+struct Running {
+    sweep: Option<Sweep>,
+    writer: WriterThread,
+}
+
+/// Opens the data folder, which nobody else may have open. Blocks; within a runtime, for its tasks.
 pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>, Feeds), OpenError> {
     if rusqlite::version_number() < 3_051_003 {
         return Err(OpenError::OldSqlite(rusqlite::version()));
@@ -117,17 +137,35 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let epoch = schema::epoch(&connection).map_err(database)?;
     let readers = Readers::open(&file, settings.readers).map_err(database)?;
 
-    let (rooms_feed, rooms) = mpsc::channel(settings.feed_groups);
-    let (users_feed, users) = mpsc::channel(settings.feed_groups);
+    let (rooms_feed, fed_rooms) = mpsc::channel(settings.feed_groups);
+    let (users_feed, fed_users) = mpsc::channel(settings.feed_groups);
     let signals = rooms_feed.downgrade();
-    let log = log::Log::new(&connection, settings.rooms).map_err(database)?;
+    let rooms = Arc::new(Rooms::load(&connection).map_err(database)?);
+    let log = log::Log::new(Arc::clone(&rooms), settings.rooms);
     let (stop, stopped) = watch::channel(false);
-    let (queue, writer) = writer::start(connection, log, settings, lock, rooms_feed, users_feed, stop)
+    let (queue, inbox) = Queue::new(settings.queue_drafts, settings.queue_bytes);
+    let writer = writer::start(connection, log, inbox, lock, rooms_feed, users_feed, stop)
         .map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
 
-    let writer = Mutex::new(Some(writer));
-    let engine = Embedded { epoch, queue, readers, stopped, page_bytes: settings.page_bytes, signals, metrics, writer };
-    Ok((Arc::new(engine), Feeds { rooms, users }))
+    let sweep = Sweep::start(Sweeper {
+        retention: settings.retention.clone(),
+        rooms: Arc::clone(&rooms),
+        readers: readers.clone(),
+        queue: queue.clone(),
+        metrics: Arc::clone(&metrics),
+        oldest: HashMap::new(),
+    });
+    let running = Mutex::new(Some(Running { sweep, writer }));
+    let page_bytes = settings.page_bytes;
+    let engine = Embedded { epoch, queue, readers, rooms, stopped, page_bytes, signals, metrics, running };
+    Ok((Arc::new(engine), Feeds { rooms: fed_rooms, users: fed_users }))
+}
+
+impl Embedded {
+    fn floor_and_head(&self, room: &RoomName) -> Result<(u64, u64), Error> {
+        self.readers.check()?;
+        Ok(self.rooms.get(room).map_or((0, 0), |room| (room.floor, room.head)))
+    }
 }
 
 fn lock_folder(folder: &Path) -> Result<File, OpenError> {
@@ -163,35 +201,34 @@ impl Engine for Embedded {
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error> {
         self.metrics.log_reads.inc();
         let (room, page_bytes) = (room.clone(), self.page_bytes);
-        self.readers.read(move |connection| log::read(connection, &room, after, max, page_bytes)).await
+        self.readers.read(move |connection| pages::read(connection, &room, after, max, page_bytes)).await
     }
 
     async fn read_before(&self, room: &RoomName, before: u64, max: usize) -> Result<Page, Error> {
         self.metrics.log_reads.inc();
         let (room, page_bytes) = (room.clone(), self.page_bytes);
-        self.readers.read(move |connection| log::read_before(connection, &room, before, max, page_bytes)).await
+        self.readers.read(move |connection| pages::read_before(connection, &room, before, max, page_bytes)).await
     }
 
     async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error> {
+        let (floor, last) = self.floor_and_head(room)?;
         // Here the numbers of a room have no holes.
-        let floor = self.position(room).await?.floor;
-        Ok(head.saturating_sub(count as u64).max(floor))
-    }
-
-    async fn room(&self, room: &RoomName) -> Result<Option<RoomInfo>, Error> {
-        let room = room.clone();
-        self.readers.read(move |connection| log::room(connection, &room)).await
-    }
-
-    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
-        let after = after.cloned();
-        self.readers.read(move |connection| log::rooms(connection, after.as_ref(), max)).await
+        Ok(head.min(last).saturating_sub(count as u64).max(floor))
     }
 
     async fn position(&self, room: &RoomName) -> Result<Position, Error> {
-        let room = room.clone();
-        let (floor, head) = self.readers.read(move |connection| log::floor_and_head(connection, &room)).await?;
+        let (floor, head) = self.floor_and_head(room)?;
         Ok(Position { epoch: self.epoch.clone(), floor, head })
+    }
+
+    async fn room(&self, room: &RoomName) -> Result<Option<RoomInfo>, Error> {
+        self.readers.check()?;
+        Ok(self.rooms.get(room).map(|found| found.info(room.clone())))
+    }
+
+    async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
+        self.readers.check()?;
+        Ok(self.rooms.after(after, max).into_iter().map(|(name, room)| room.info(name)).collect())
     }
 
     async fn load_users(&self, after: Option<Uuid>, max: usize) -> Result<Vec<User>, Error> {
@@ -211,8 +248,11 @@ impl Engine for Embedded {
     }
 
     async fn close(&self) {
-        self.queue.close().await;
-        if let Some(writer) = self.writer.lock().await.take() {
+        if let Some(Running { sweep, writer }) = self.running.lock().await.take() {
+            if let Some(sweep) = sweep {
+                sweep.stop().await;
+            }
+            self.queue.close().await;
             writer.join().await;
         }
         self.readers.close();
@@ -226,86 +266,5 @@ fn from_sqlite(error: &rusqlite::Error) -> Error {
         Some(DiskFull) => Error::DiskFull,
         Some(DatabaseCorrupt | NotADatabase) => Error::Damaged(error.to_string()),
         _ => Error::Unavailable(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::conformance;
-
-    pub(super) fn settings(folder: &Path) -> Settings {
-        Settings {
-            folder: folder.to_owned(),
-            queue_drafts: 64,
-            queue_bytes: 1 << 20,
-            feed_groups: 1024,
-            page_bytes: 4096,
-            file_bytes: 0,
-            rooms: 8,
-            readers: NonZeroUsize::MIN,
-        }
-    }
-
-    #[derive(Debug)]
-    struct Folder(tempfile::TempDir);
-
-    impl conformance::Place for Folder {
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
-
-        async fn open(&self) -> (Arc<dyn Engine>, Feeds) {
-            let (engine, feeds) = open(&settings(self.0.path()), Arc::default()).unwrap();
-            (engine, feeds)
-        }
-    }
-
-    conformance::suite!(Folder);
-
-    #[tokio::test]
-    async fn a_folder_in_use_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (engine, _feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
-        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::InUse(_))));
-        engine.close().await;
-        assert!(open(&settings(folder.path()), Arc::default()).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_file_of_a_newer_version_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        open(&settings(folder.path()), Arc::default()).unwrap().0.close().await;
-        let connection = Connection::open(folder.path().join("rialto.db")).unwrap();
-        connection.pragma_update(None, "user_version", 1000).unwrap();
-        drop(connection);
-        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::TooNew(_))));
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_no_database_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(
-            folder.path().join("rialto.db"),
-            "not a database, and long enough to look like one: ".repeat(100),
-        )
-        .unwrap();
-        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Database { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_write_ahead_log_that_cannot_be_written_back_refuses_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let (engine, feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
-        // A reader from outside holds an old view, so that the log cannot be truncated.
-        let outside = Connection::open(folder.path().join("rialto.db")).unwrap();
-        outside.execute_batch("BEGIN; SELECT * FROM rooms;").unwrap();
-        drop(outside.query_row("SELECT count(*) FROM rooms", [], |row| row.get::<_, i64>(0)));
-        conformance::append(&*engine, "lobby", "one").await;
-        engine.close().await;
-        drop((engine, feeds));
-        assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Checkpoint(_))));
-        outside.execute_batch("COMMIT").unwrap();
-        assert!(open(&settings(folder.path()), Arc::default()).is_ok());
     }
 }

@@ -14,11 +14,8 @@ use tokio_stream::StreamExt;
 use tokio_util::time::DelayQueue;
 
 use super::{
-    Command, Counts, Error, Joined, Leave, Membership, Settings,
-    budget::Budget,
-    directory::Directory,
-    presence::{Check, Listener},
-    room::Room,
+    Command, Counts, Error, Joined, Leave, Membership, Settings, budget::Budget, directory::Directory,
+    presence::Presence, room::Room,
 };
 use crate::{
     batch,
@@ -38,8 +35,8 @@ pub(super) struct Actor {
     budget: Budget,
     /// Rooms with framed records that were not sent yet. Empty between two turns.
     unsent: Vec<RoomName>,
-    /// What presence wants to be looked at again.
-    checks: DelayQueue<(RoomName, Check)>,
+    /// Rooms whose presence wants to be looked at again.
+    checks: DelayQueue<RoomName>,
     directory: Arc<Directory>,
     /// Rooms that are not on the directory's board yet.
     changed: HashSet<RoomName>,
@@ -87,8 +84,11 @@ impl Actor {
                 Some(command) = self.commands.recv() => self.obey(command),
                 Some(leave) = self.left.recv() => self.leave(&leave),
                 Some(due) = self.checks.next(), if !self.checks.is_empty() => {
-                    let (room, check) = due.into_inner();
-                    self.in_presence(&room, |room, now| room.presence.check(&check, now));
+                    let name = due.into_inner();
+                    if let Some(room) = self.rooms.get_mut(&name) {
+                        room.check = None;
+                    }
+                    self.in_presence(&name, Presence::check);
                 }
                 _ = self.telling.tick(), if self.is_watched() => self.tell(),
             }
@@ -143,12 +143,19 @@ impl Actor {
     }
 
     fn obey(&mut self, command: Command) {
+        // Who left before the question was asked is not there any more.
+        while let Ok(leave) = self.left.try_recv() {
+            self.leave(&leave);
+        }
         // Whoever asked may be gone before the answer; a membership dropped on the way leaves by itself.
         match command {
             Command::Join { room, user_id, presence, joined } => {
                 drop(joined.send(self.join(room, user_id, presence)));
             }
-            Command::Listen { room, listener } => _ = listener.send(self.listen(&room)),
+            Command::Listen { room, listener } => {
+                let again = self.rooms.get_mut(&room).map(|room| room.presence.listen_again());
+                _ = listener.send(again);
+            }
             Command::Online { rooms, counts } => {
                 let online = |room| self.rooms.get(room).map_or(0, |room| room.presence.online());
                 _ = counts.send(rooms.iter().map(online).collect());
@@ -173,16 +180,12 @@ impl Actor {
         if let Some(id) = &user_id {
             self.directory.come(id);
         }
-        self.in_presence(&name, |room, now| room.presence.enter(user_id.as_ref(), now));
+        self.in_presence(&name, |presence, now| presence.enter(user_id.as_ref(), now));
         // After its own coming, which it is so told of as of everyone's before.
-        let listener = if presence { self.listen(&name) } else { None };
+        let listener = self.rooms.get_mut(&name).filter(|_| presence).map(|room| room.presence.listen());
         let online = self.rooms.get(&name).map_or(0, |room| room.presence.online());
         let membership = Membership { leave: Some((permit, Leave { room: name, user_id })) };
         Ok(Joined { ring, membership, online, listener })
-    }
-
-    fn listen(&mut self, room: &RoomName) -> Option<Listener> {
-        self.rooms.get_mut(room).map(|room| room.presence.listen())
     }
 
     fn leave(&mut self, leave: &Leave) {
@@ -190,16 +193,23 @@ impl Actor {
         if let Some(id) = user_id {
             self.directory.go(id);
         }
-        self.in_presence(name, |room, now| room.presence.leave(user_id.as_ref(), now));
-        if self.rooms.get_mut(name).is_some_and(Room::leave) {
-            self.rooms.remove(name);
+        self.in_presence(name, |presence, now| presence.leave(user_id.as_ref(), now));
+        if self.rooms.get_mut(name).is_some_and(Room::leave)
+            && let Some(Room { check: Some((_, key)), .. }) = self.rooms.remove(name)
+        {
+            self.checks.remove(&key);
         }
     }
 
-    fn in_presence(&mut self, name: &RoomName, change: impl FnOnce(&mut Room, Instant) -> Option<(Check, Instant)>) {
+    fn in_presence(&mut self, name: &RoomName, change: impl FnOnce(&mut Presence, Instant)) {
         let Some(room) = self.rooms.get_mut(name) else { return };
-        if let Some((check, at)) = change(room, Instant::now()) {
-            self.checks.insert_at((name.clone(), check), at);
+        change(&mut room.presence, Instant::now());
+        let due_at = room.presence.due_at();
+        if due_at != room.check.as_ref().map(|(at, _)| *at) {
+            if let Some((_, key)) = room.check.take() {
+                self.checks.remove(&key);
+            }
+            room.check = due_at.map(|at| (at, self.checks.insert_at(name.clone(), at)));
         }
         if self.directory.rooms.is_watched() {
             self.changed.insert(name.clone());

@@ -1,7 +1,6 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
 mod resume;
-mod stay;
 mod unread;
 
 use std::{collections::BTreeMap, future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -14,7 +13,7 @@ use tokio::task::coop::unconstrained;
 
 use super::{Counts, Entry, Handle, Settings, Stream, Subscription, start};
 use crate::{
-    engine::{Appended, Draft, Engine, Receipt, RoomName, embedded},
+    engine::{Appended, Draft, Engine, Receipt, Retention, RoomName, embedded},
     proto::user::ChatMessage,
 };
 
@@ -105,6 +104,7 @@ async fn run(steps: Vec<Step>) {
             file_bytes: 0,
             rooms: ROOMS.len(),
             readers: one,
+            retention: Retention::default(),
         },
         Arc::default(),
     )

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::Instant};
+use tokio_util::time::delay_queue::Key;
 
 use super::{
     budget::{Budget, Kept},
@@ -20,6 +21,8 @@ pub(super) struct Room {
     ring: broadcast::Sender<Arc<Kept>>,
     members: usize,
     pub(super) presence: Presence,
+    /// When presence is looked at, and by which alarm.
+    pub(super) check: Option<(Instant, Key)>,
     framer: Framer,
     /// Something framed waits to be sent.
     unsent: bool,
@@ -31,6 +34,7 @@ impl Room {
             ring: broadcast::Sender::new(ring_batches),
             members: 0,
             presence: Presence::new(name, presence_max),
+            check: None,
             framer: Framer::default(),
             unsent: false,
         }

@@ -43,6 +43,15 @@ struct Place {
     waker: Waker,
 }
 
+/// What a room that was left still has to say.
+#[derive(Debug)]
+pub struct Removed {
+    /// The subscriber was [told](super::Entry::told) of the entry.
+    pub told: bool,
+    /// The answer to the entry, if it was not delivered yet.
+    pub words: Bytes,
+}
+
 /// Why a subscription cannot go on.
 #[derive(Debug, Clone)]
 pub enum Ended {
@@ -82,12 +91,12 @@ impl Subscription {
         self.ready.add(free);
     }
 
-    /// Leaves a room: nothing of it follows. Says whether it was [told](super::Entry::told) of the entry.
-    pub fn remove(&mut self, room: &RoomName) -> Option<bool> {
+    /// Leaves a room: nothing of it follows but what is given back here.
+    pub fn remove(&mut self, room: &RoomName) -> Option<Removed> {
         let index = self.by_room.remove(room)?;
         let Place { slot, .. } = self.slots.get_mut(index)?.take()?;
         self.ended -= usize::from(slot.has_ended());
-        Some(slot.is_told())
+        Some(Removed { told: slot.is_told(), words: slot.into_words() })
     }
 
     /// It is in no room.

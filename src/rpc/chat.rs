@@ -72,7 +72,8 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
         let entries = rooms.into_iter().map(|room| (room, Entry::default())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), None, limit);
-        method.start(Some(requests), entries).await
+        let place = method.parts.chats.open()?;
+        method.start(place, Some(requests), entries).await
     })
 }
 
@@ -82,9 +83,12 @@ pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Futur
         let limit = Some(method.settings.frame_bytes);
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), None, limit);
         let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
-        let wanted = requests.message().await?.ok_or_else(missing)?;
+        // It may be long in coming: meanwhile it is a stream like any other, and a drain does not wait for it.
+        let place = method.parts.chats.open()?;
+        let wanted = method.parts.draining.run_until_cancelled(requests.message()).await;
+        let wanted = wanted.ok_or_else(Failure::draining)??.ok_or_else(missing)?;
         let entries = entries(wanted, method.settings.rooms_per_stream)?;
-        method.start(None, entries).await
+        method.start(place, None, entries).await
     })
 }
 
@@ -144,9 +148,13 @@ impl Method {
     }
 
     /// Enters the rooms: when the session is there, nothing is missed any more.
-    async fn start(&self, requests: Option<Requests>, entries: Vec<(RoomName, Entry)>) -> Result<Session, Status> {
-        let Parts { hub, chats, .. } = &self.parts;
-        let place = chats.open()?;
+    async fn start(
+        &self,
+        place: OwnedSemaphorePermit,
+        requests: Option<Requests>,
+        entries: Vec<(RoomName, Entry)>,
+    ) -> Result<Session, Status> {
+        let hub = &self.parts.hub;
         let stream = Stream::current();
         let subscription = enter(hub, &stream, entries).await?;
         Ok(Session::new(Start {

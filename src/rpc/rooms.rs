@@ -118,7 +118,7 @@ impl ChatService for Calls {
 fn missing(page: &Page, after: u64, forwards: bool, before: Option<u64>) -> Option<Gap> {
     let Page { records, floor, .. } = page;
     if forwards {
-        return (after < *floor).then_some(Gap { from_seq: after + 1, to_seq: *floor });
+        return (after < *floor).then(|| Gap { from_seq: after + 1, to_seq: *floor });
     }
     // Backwards there is something missing only where the page has come to the floor.
     let reached = records.first().is_none_or(|first| first.seq <= floor + 1);

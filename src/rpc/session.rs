@@ -28,7 +28,7 @@ use super::{
 use crate::{
     batch,
     engine::{Appended, Error as EngineError, Receipt, Record, Refused, RoomName},
-    hub::{self, Ended, Entered, Stream, Subscription},
+    hub::{self, Ended, Entered, Removed, Stream, Subscription},
     proto::user::{ChatMessage, Draining, Duplicate, Left, chat_message::Event},
 };
 
@@ -205,7 +205,10 @@ impl Session {
         }
         let room = room.clone();
         self.waiting = None;
-        if self.subscription.remove(&room) == Some(true) {
+        let Some(Removed { told, words }) = self.subscription.remove(&room) else { return };
+        // The join is answered also if it was not meant for long.
+        self.answers.extend_from_slice(&words);
+        if told {
             let left = Event::Left(Left { reason: LEFT.to_owned() });
             let room = room.as_str().to_owned();
             self.answer(&ChatMessage { room, event: Some(left), ..ChatMessage::default() });

@@ -239,6 +239,9 @@ impl From<users::Error> for Failure {
             }
             users::Error::StaleRevision { .. } => Self::new(Code::Aborted, "STALE_REVISION", detail),
             users::Error::TooManyBulks => Self::new(Code::ResourceExhausted, "TOO_MANY_BULKS", detail).retry_after(1),
+            users::Error::TooManyWatchers => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS", detail).retry_after(10)
+            }
             users::Error::Hashing(_) => Self::new(Code::Internal, "HASHING_FAILED", detail),
             users::Error::Engine(error) => error.into(),
             users::Error::Element { index, cause } => {
@@ -246,6 +249,16 @@ impl From<users::Error> for Failure {
                 let field = inner.field.map(|field| format!("users[{index}].{field}"));
                 Self { detail: clipped(detail), field, index: Some(index), ..inner }
             }
+        }
+    }
+}
+
+impl From<users::Ended> for Failure {
+    fn from(ended: users::Ended) -> Self {
+        let detail = ended.to_string();
+        match ended {
+            users::Ended::TooSlow { .. } => Self::new(Code::ResourceExhausted, "WATCH_TOO_SLOW", detail).retry_after(1),
+            users::Ended::Closed => EngineError::Stopped.into(),
         }
     }
 }

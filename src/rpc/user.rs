@@ -1,5 +1,7 @@
 //! The users' methods: decode, call, wrap.
 
+mod watch;
+
 use std::{pin::Pin, sync::Arc};
 
 use async_stream::stream;
@@ -11,6 +13,7 @@ use uuid::Uuid;
 use super::{generated::user_service_server::UserService, status::Failure};
 use crate::{
     engine::User as StoredUser,
+    hub,
     proto::user::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
@@ -28,13 +31,15 @@ const CHUNK: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     users: Users,
+    /// Knows who is online.
+    hub: hub::Handle,
     reply_bytes: usize,
     draining: CancellationToken,
 }
 
 impl Calls {
-    pub(super) fn new(users: Users, reply_bytes: usize, draining: CancellationToken) -> Self {
-        Self { users, reply_bytes, draining }
+    pub(super) fn new(users: Users, hub: hub::Handle, reply_bytes: usize, draining: CancellationToken) -> Self {
+        Self { users, hub, reply_bytes, draining }
     }
 }
 
@@ -47,12 +52,12 @@ impl UserService for Calls {
             (true, false) => self.users.get_by_username(&username),
             _ => Err(Invalid::new("id", "exactly one of id and username must be set").into()),
         };
-        Ok(Response::new(wire(&*found.map_err(Failure::from)?)))
+        Ok(Response::new(wire(&*found.map_err(Failure::from)?, &self.hub)))
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
         let created = self.users.create(new_user(request.into_inner())).await.map_err(Failure::from)?;
-        Ok(Response::new(wire(&created)))
+        Ok(Response::new(wire(&created, &self.hub)))
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<User>, Status> {
@@ -60,7 +65,7 @@ impl UserService for Calls {
         let roles = roles.map(|roles| roles.values);
         let change = Change { username, email, password, roles, expected_revision };
         let updated = self.users.update(&named(id)?, change).await.map_err(Failure::from)?;
-        Ok(Response::new(wire(&updated)))
+        Ok(Response::new(wire(&updated, &self.hub)))
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
@@ -75,9 +80,14 @@ impl UserService for Calls {
         let mut after = token(&page_token)?;
         let mut left = size(page_size)?;
         if watch {
-            return Err(Failure::not_yet("watch").into());
+            alone("page_size", page_size == 0)?;
+            alone("page_token", page_token.is_empty())?;
+            let watch = self.users.watch().map_err(Failure::from)?;
+            let online = self.hub.online_changes().map_err(Failure::from)?;
+            let (hub, draining) = (self.hub.clone(), self.draining.clone());
+            return Ok(Response::new(Box::pin(watch::follow(watch, hub, online, draining))));
         }
-        let users = self.users.clone();
+        let (users, hub) = (self.users.clone(), self.hub.clone());
         // The id is the cursor: users that come and go meanwhile disturb no other, and a slow reader holds no more than a chunk.
         Ok(Response::new(Box::pin(stream! {
             while left > 0 {
@@ -86,7 +96,7 @@ impl UserService for Calls {
                 after = Some(last.id);
                 left = left.saturating_sub(chunk.len());
                 for user in chunk {
-                    yield Ok(wire(&user));
+                    yield Ok(wire(&user, &hub));
                 }
             }
         })))
@@ -100,7 +110,7 @@ impl UserService for Calls {
         let arrived = self.draining.run_until_cancelled(self.arrive(request.into_inner())).await;
         let bulk = arrived.unwrap_or_else(|| Err(Failure::draining().into()))?;
         let created = bulk.finish().await.map_err(Failure::from)?;
-        Ok(Response::new(response(&created)))
+        Ok(Response::new(response(&created, &self.hub)))
     }
 }
 
@@ -123,10 +133,10 @@ impl Calls {
 }
 
 /// What a new user takes in an answer beside its names, at most: id, times, revision and the prefixes of fields.
-const ELEMENT_BYTES: usize = 72;
+const ELEMENT_BYTES: usize = 74;
 
-fn response(created: &[Arc<StoredUser>]) -> CreateUsersResponse {
-    let users: Vec<_> = created.iter().map(|user| wire(user)).collect();
+fn response(created: &[Arc<StoredUser>], hub: &hub::Handle) -> CreateUsersResponse {
+    let users: Vec<_> = created.iter().map(|user| wire(user, hub)).collect();
     CreateUsersResponse { count: i32::try_from(users.len()).unwrap_or(i32::MAX), users }
 }
 
@@ -148,6 +158,11 @@ fn token(page_token: &str) -> Result<Option<Uuid>, Failure> {
     Ok(Some(parse_id(page_token).ok_or_else(missing)?))
 }
 
+/// A watch begins with everybody, so nothing says how many or from where.
+fn alone(field: &'static str, is_unset: bool) -> Result<(), Failure> {
+    if is_unset { Ok(()) } else { Err(Invalid::new(field, "must not be set together with watch").into()) }
+}
+
 fn size(page_size: i32) -> Result<usize, Failure> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(usize::MAX),
@@ -157,14 +172,15 @@ fn size(page_size: i32) -> Result<usize, Failure> {
 }
 
 /// A user as callers see it.
-fn wire(user: &StoredUser) -> User {
+fn wire(user: &StoredUser, hub: &hub::Handle) -> User {
+    let id = user.id.to_string();
     User {
-        id: user.id.to_string(),
+        online: hub.is_online(&id),
+        id,
         username: user.username.clone(),
         email: user.email.clone(),
         created_at: user.created_at.seconds(),
         roles: user.roles.clone(),
-        online: false,
         revision: user.revision,
         updated_at: user.updated_at.seconds(),
         state: State::Active.into(),
@@ -183,7 +199,16 @@ mod tests {
         let created_at = i64::MAX;
         let id = Uuid::max().to_string();
         let counted = ELEMENT_BYTES + username.len() + email.len();
-        let user = User { id, username, email, created_at, updated_at: created_at, revision: 1, ..User::default() };
+        let user = User {
+            id,
+            username,
+            email,
+            created_at,
+            updated_at: created_at,
+            revision: 1,
+            online: true,
+            ..User::default()
+        };
         let answer = CreateUsersResponse { users: vec![user], count: 10_000 };
         assert!(answer.encoded_len() <= counted, "{} > {counted}", answer.encoded_len());
     }

@@ -1,7 +1,10 @@
 """The real server, started anew for every test that asks for it, and the example clients."""
 
+import contextlib
 import os
+import random
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,20 +31,61 @@ def binary() -> Path:
     return path
 
 
+class Server:
+    """A server that can be ended and started again on the same port, and on the same data unless another folder is set."""
+
+    def __init__(self, binary: Path, data: Path, port: int = 0) -> None:
+        self._binary = binary
+        self.data = data
+        self.address = f"127.0.0.1:{port}"
+        self.start()
+
+    def start(self) -> None:
+        self._program = Program([self._binary, "serve", "--listen", self.address, "--data", self.data])
+        line = self._program.wait_for_output(lambda _: True)
+        listening = LISTENING.fullmatch(line)
+        assert listening, f"the first line does not say where the server listens:\n{self._program.story()}"
+        self.address = listening[1]
+
+    def kill(self) -> None:
+        self._program.kill()
+
+    def stop(self) -> None:
+        """It must end by SIGTERM with exit code 0."""
+        self._program.terminate()
+        ended = self._program.wait()
+        assert ended.exit_code == 0, f"exit code {ended.exit_code}:\n{self._program.story()}"
+
+
+@pytest.fixture
+def restartable(binary: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server with fresh data, on a port that stays free while it is away."""
+    server = Server(binary, tmp_path / "data", free_port())
+    try:
+        yield server
+        server.stop()
+    finally:
+        server.kill()
+
+
 @pytest.fixture
 def server(binary: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of a server with fresh data. It must end by SIGTERM with exit code 0."""
-    program = Program([binary, "serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data"])
+    """The address of a server with fresh data."""
+    server = Server(binary, tmp_path / "data")
     try:
-        line = program.wait_for_output(lambda _: True)
-        listening = LISTENING.fullmatch(line)
-        assert listening, f"the first line does not say where the server listens:\n{program.story()}"
-        yield listening[1]
-        program.terminate()
-        ended = program.wait()
-        assert ended.exit_code == 0, f"exit code {ended.exit_code}:\n{program.story()}"
+        yield server.address
+        server.stop()
     finally:
-        program.kill()
+        server.kill()
+
+
+def free_port() -> int:
+    """Below those that systems give to outgoing connections: a client that tries again would in the end get it, and talk to itself."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
@@ -69,3 +113,13 @@ def example(request: pytest.FixtureRequest, server: str) -> Example:
 @pytest.fixture
 def all_examples(server: str) -> dict[str, Example]:
     return {language: Example(command, server) for language, command in EXAMPLES.items()}
+
+
+@pytest.fixture(params=list(EXAMPLES))
+def resuming_example(request: pytest.FixtureRequest, restartable: Server) -> Example:
+    return Example(EXAMPLES[request.param], restartable.address)
+
+
+@pytest.fixture
+def resuming_examples(restartable: Server) -> dict[str, Example]:
+    return {language: Example(command, restartable.address) for language, command in EXAMPLES.items()}

@@ -72,11 +72,11 @@ class Program:
         assert self._process.stdin
         self._process.stdin.close()
 
-    def wait_for_output(self, matches: Callable[[str], bool]) -> str:
-        return self._wait_for_line(self._output, matches)
+    def wait_for_output(self, matches: Callable[[str], bool], times: int = 1) -> str:
+        return self._wait_for_line(self._output, matches, times)
 
-    def wait_for_error(self, matches: Callable[[str], bool]) -> str:
-        return self._wait_for_line(self._errors, matches)
+    def wait_for_error(self, matches: Callable[[str], bool], times: int = 1) -> str:
+        return self._wait_for_line(self._errors, matches, times)
 
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -111,10 +111,14 @@ class Program:
             self._reading -= 1
             self._news.notify_all()
 
-    def _wait_for_line(self, lines: list[str], matches: Callable[[str], bool]) -> str:
+    def _wait_for_line(self, lines: list[str], matches: Callable[[str], bool], times: int) -> str:
+        """Returns the line with which so many match."""
+
+        def found() -> list[str]:
+            return [line for line in lines if matches(line)]
+
         with self._news:
-            self._news.wait_for(lambda: any(map(matches, lines)) or self._reading == 0, DEADLINE_SECONDS)
-            for line in lines:
-                if matches(line):
-                    return line
+            self._news.wait_for(lambda: len(found()) >= times or self._reading == 0, DEADLINE_SECONDS)
+            if len(found()) >= times:
+                return found()[times - 1]
         raise AssertionError(f"the line that was waited for did not come:\n{self.story()}")

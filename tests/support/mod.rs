@@ -3,6 +3,7 @@
 pub mod process;
 pub mod raw;
 pub mod resuming;
+pub mod rooms;
 pub mod size;
 pub mod wire;
 

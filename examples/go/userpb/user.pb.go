@@ -1195,7 +1195,7 @@ func (x *Joined) GetOnline() uint32 {
 // From the server: nothing of this room follows.
 type Left struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A constant.
+	// A constant: `LEFT`, the client asked for it.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1238,12 +1238,16 @@ func (x *Left) GetReason() string {
 	return ""
 }
 
-// From the server: somebody came or went, or only how many there are now.
+// From the server, to streams that asked: somebody came or went, or how many there are now.
 type Presence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Online        bool                   `protobuf:"varint,2,opt,name=online,proto3" json:"online,omitempty"`
-	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: nobody in particular.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The user is here. Without a user: whoever was named still counts as here. If not set then, forget the names: members are now too many
+	// to be named, or all who are here are named again behind this.
+	Online bool `protobuf:"varint,2,opt,name=online,proto3" json:"online,omitempty"`
+	// Distinct users; each anonymous stream counts as one.
+	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -1,32 +1,33 @@
-//! Rooms and messages in the file.
+//! What a group of writes does to rooms and messages.
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, sync::Arc};
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Transaction, params};
 
-use crate::engine::{Appended, Draft, Error, Page, Record, RoomInfo, RoomName, Time};
+use super::{
+    pages,
+    rooms::{Room, Rooms},
+};
+use crate::engine::{Appended, Draft, Error, Limits, RoomName, Time};
 
-/// The writer's knowledge of the rooms, so that no append reads one.
+/// Messages removed by one write, at most: so few that a publish in the same group is not kept waiting.
+pub(super) const CHUNK: usize = 256;
+
+/// The writer's view of the rooms: what is published, and over it what its group has done so far.
 #[derive(Debug)]
 pub(super) struct Log {
-    rooms: HashMap<RoomName, Room>,
-    /// Rooms whose head is ahead of the file.
-    moved: Vec<RoomName>,
-    existing: usize,
+    published: Arc<Rooms>,
+    /// Rooms as the group leaves them. Empty between groups.
+    changed: HashMap<RoomName, Room>,
+    /// How many of these are new.
+    created: usize,
+    /// Rooms that may exist.
     limit: usize,
 }
 
-#[derive(Debug)]
-struct Room {
-    id: i64,
-    head: u64,
-    moved: bool,
-}
-
 impl Log {
-    pub(super) fn new(connection: &Connection, limit: usize) -> rusqlite::Result<Self> {
-        let existing = connection.query_row("SELECT count(*) FROM rooms", [], |row| row.get(0))?;
-        Ok(Self { rooms: HashMap::new(), moved: Vec::new(), existing, limit })
+    pub(super) fn new(published: Arc<Rooms>, limit: usize) -> Self {
+        Self { published, changed: HashMap::new(), created: 0, limit }
     }
 
     /// Gives a draft its place. `Ok(Err(..))` refuses this draft alone; `Err(..)` is the whole group's failure.
@@ -36,9 +37,12 @@ impl Log {
         draft: &Draft,
         time: Time,
     ) -> rusqlite::Result<Result<Appended, Error>> {
-        self.know(transaction, &draft.room, time)?;
-        let Some(room) = self.rooms.get_mut(&draft.room) else {
-            return Ok(Err(Error::TooManyRooms { limit: self.limit }));
+        let room = match self.room(&draft.room) {
+            Some(room) => room,
+            None if self.published.len() + self.created >= self.limit => {
+                return Ok(Err(Error::TooManyRooms { limit: self.limit }));
+            }
+            None => self.create(transaction, &draft.room, time)?,
         };
         let seq = room.head + 1;
         let inserted = transaction
@@ -48,10 +52,7 @@ impl Log {
             )?
             .execute(params![room.id, seq, time.0, draft.user_id, draft.id, draft.keyed, draft.text])?;
         if inserted == 1 {
-            room.head = seq;
-            if !mem::replace(&mut room.moved, true) {
-                self.moved.push(draft.room.clone());
-            }
+            self.changed.insert(draft.room.clone(), Room { head: seq, ..room });
             return Ok(Ok(Appended::Accepted { seq, time }));
         }
         let first = transaction
@@ -59,151 +60,192 @@ impl Log {
                 "SELECT seq, time, user_id, id, text FROM messages
                  WHERE room_id = ? AND user_id = ? AND id = ? AND keyed = 1",
             )?
-            .query_row(params![room.id, draft.user_id, draft.id], |row| record(&draft.room, row))?;
+            .query_row(params![room.id, draft.user_id, draft.id], |row| pages::record(&draft.room, row))?;
         Ok(Ok(Appended::Duplicate(Box::new(first))))
     }
 
-    /// Makes sure that the room is known, unless there may be no further one.
-    fn know(&mut self, transaction: &Transaction<'_>, name: &RoomName, time: Time) -> rusqlite::Result<()> {
-        if self.rooms.contains_key(name) {
-            return Ok(());
-        }
-        let stored = transaction
-            .prepare_cached("SELECT id, head FROM rooms WHERE name = ?")?
-            .query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (id, head) = match stored {
-            Some(found) => found,
-            None if self.existing >= self.limit => return Ok(()),
-            None => {
-                transaction
-                    .prepare_cached("INSERT INTO rooms (name, head, created_at) VALUES (?, 0, ?)")?
-                    .execute(params![name.as_str(), time.0])?;
-                self.existing += 1;
-                (transaction.last_insert_rowid(), 0)
+    /// Removes the oldest messages of a room that its limits give up, a chunk at most; says how many.
+    pub(super) fn trim(
+        &mut self,
+        transaction: &Transaction<'_>,
+        name: &RoomName,
+        limits: Limits,
+        now: Time,
+    ) -> rusqlite::Result<usize> {
+        let Some(room) = self.room(name) else { return Ok(0) };
+        let mut floor = room.floor;
+        let mut oldest = transaction
+            .prepare_cached("SELECT seq, time FROM messages WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT ?")?;
+        let mut oldest = oldest.query(params![room.id, room.floor, CHUNK])?;
+        while let Some(row) = oldest.next()? {
+            let seq = row.get(0)?;
+            // Times may step back: whatever comes after one that stays, stays.
+            if !limits.give_up(seq, Time(row.get(1)?), room.head, now) {
+                break;
             }
-        };
-        self.rooms.insert(name.clone(), Room { id, head, moved: false });
-        Ok(())
+            floor = seq;
+        }
+        if floor == room.floor {
+            return Ok(0);
+        }
+        self.changed.insert(name.clone(), Room { floor, ..room });
+        transaction
+            .prepare_cached("DELETE FROM messages WHERE room_id = ? AND seq > ? AND seq <= ?")?
+            .execute(params![room.id, room.floor, floor])
     }
 
-    /// Writes the heads that moved; part of every group.
-    pub(super) fn store_heads(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-        let mut update = transaction.prepare_cached("UPDATE rooms SET head = ? WHERE id = ?")?;
-        for name in self.moved.drain(..) {
-            if let Some(room) = self.rooms.get_mut(&name) {
-                update.execute(params![room.head, room.id])?;
-                room.moved = false;
-            }
+    fn room(&self, name: &RoomName) -> Option<Room> {
+        self.changed.get(name).copied().or_else(|| self.published.get(name))
+    }
+
+    fn create(&mut self, transaction: &Transaction<'_>, name: &RoomName, time: Time) -> rusqlite::Result<Room> {
+        transaction
+            .prepare_cached("INSERT INTO rooms (name, head, created_at) VALUES (?, 0, ?)")?
+            .execute(params![name.as_str(), time.0])?;
+        let room = Room { id: transaction.last_insert_rowid(), head: 0, floor: 0, created_at: time };
+        self.changed.insert(name.clone(), room);
+        self.created += 1;
+        Ok(room)
+    }
+
+    /// Writes where the rooms of the group stand now; the last part of its transaction.
+    pub(super) fn store(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut update = transaction.prepare_cached("UPDATE rooms SET head = ?, floor = ? WHERE id = ?")?;
+        for room in self.changed.values() {
+            update.execute(params![room.head, room.floor, room.id])?;
         }
         Ok(())
     }
 
-    /// After a group that failed the file knows better.
-    pub(super) fn forget(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        *self = Self::new(connection, self.limit)?;
-        Ok(())
+    /// The group is committed.
+    pub(super) fn publish(&mut self) {
+        self.published.publish(self.changed.drain());
+        self.created = 0;
+    }
+
+    /// The group has failed, and left nothing behind.
+    pub(super) fn forget(&mut self) {
+        self.changed.clear();
+        self.created = 0;
     }
 }
 
-fn record(room: &RoomName, row: &Row<'_>) -> rusqlite::Result<Record> {
-    Ok(Record {
-        room: room.clone(),
-        seq: row.get(0)?,
-        time: Time(row.get(1)?),
-        user_id: row.get(2)?,
-        id: row.get(3)?,
-        text: row.get(4)?,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU64, time::Duration};
 
-pub(super) fn floor_and_head(connection: &Connection, room: &RoomName) -> rusqlite::Result<(u64, u64)> {
-    let mut position = connection.prepare_cached("SELECT floor, head FROM rooms WHERE name = ?")?;
-    let found = position.query_row([room.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(found.unwrap_or((0, 0)))
-}
+    use rusqlite::Connection;
 
-/// One page, in one read transaction.
-pub(super) fn read(
-    connection: &mut Connection,
-    room: &RoomName,
-    after: u64,
-    max: usize,
-    page_bytes: usize,
-) -> rusqlite::Result<Page> {
-    let transaction = connection.transaction()?;
-    let (floor, head) = floor_and_head(&transaction, room)?;
-    let select = transaction.prepare_cached(
-        "SELECT seq, time, user_id, id, text FROM messages
-         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?",
-    )?;
-    // A cursor beyond what SQLite can hold is beyond every message.
-    let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let limit = i64::try_from(max).unwrap_or(i64::MAX);
-    let (records, cut) = take_page(select, room, params![room.as_str(), after, limit], page_bytes)?;
-    let through = match records.last() {
-        Some(last) if cut || records.len() >= max => last.seq,
-        _ => head,
-    };
-    Ok(Page { records, through, floor, head })
-}
+    use super::{super::schema, *};
 
-/// The same backwards.
-pub(super) fn read_before(
-    connection: &mut Connection,
-    room: &RoomName,
-    before: u64,
-    max: usize,
-    page_bytes: usize,
-) -> rusqlite::Result<Page> {
-    let transaction = connection.transaction()?;
-    let (floor, head) = floor_and_head(&transaction, room)?;
-    let select = transaction.prepare_cached(
-        "SELECT seq, time, user_id, id, text FROM messages
-         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?",
-    )?;
-    let limit = i64::try_from(max).unwrap_or(i64::MAX);
-    let below = i64::try_from(before).unwrap_or(i64::MAX);
-    let (mut records, _) = take_page(select, room, params![room.as_str(), below, limit], page_bytes)?;
-    records.reverse();
-    Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
-}
+    /// A file with nothing in it, and the writer's view of it, for two rooms.
+    struct Fresh {
+        log: Log,
+        connection: Connection,
+        _folder: tempfile::TempDir,
+    }
 
-pub(super) fn room(connection: &Connection, room: &RoomName) -> rusqlite::Result<Option<RoomInfo>> {
-    let mut select = connection.prepare_cached("SELECT head, created_at FROM rooms WHERE name = ?")?;
-    let info = |row: &Row<'_>| Ok(RoomInfo { name: room.clone(), head: row.get(0)?, created_at: Time(row.get(1)?) });
-    select.query_row([room.as_str()], info).optional()
-}
-
-pub(super) fn rooms(connection: &Connection, after: Option<&RoomName>, max: usize) -> rusqlite::Result<Vec<RoomInfo>> {
-    let mut select =
-        connection.prepare_cached("SELECT name, head, created_at FROM rooms WHERE name > ? ORDER BY name LIMIT ?")?;
-    let max = i64::try_from(max).unwrap_or(i64::MAX);
-    let rows = select.query_map(params![after.map_or("", RoomName::as_str), max], |row| {
-        let name: String = row.get(0)?;
-        let name = RoomName::new(&name).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        Ok(RoomInfo { name, head: row.get(1)?, created_at: Time(row.get(2)?) })
-    })?;
-    rows.collect()
-}
-
-/// Says also whether the bytes cut it.
-fn take_page(
-    mut select: CachedStatement<'_>,
-    room: &RoomName,
-    params: impl rusqlite::Params,
-    page_bytes: usize,
-) -> rusqlite::Result<(Vec<Record>, bool)> {
-    let mut rows = select.query(params)?;
-    let mut records = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let record = record(room, row)?;
-        bytes += record.user_id.len() + record.id.len() + record.text.len();
-        if bytes > page_bytes && !records.is_empty() {
-            return Ok((records, true));
+    impl Fresh {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("rialto.db");
+            let mut connection = Connection::open(&file).unwrap();
+            schema::prepare(&mut connection, &file).unwrap();
+            let log = Log::new(Arc::new(Rooms::load(&connection).unwrap()), 2);
+            Self { log, connection, _folder: folder }
         }
-        records.push(record);
+
+        /// A group of one message in each room, up to its commit.
+        fn group(&mut self, rooms: &[&str], time: Time) -> (Vec<Result<Appended, Error>>, Transaction<'_>) {
+            let transaction = self.connection.transaction().unwrap();
+            let appended = rooms.iter().map(|room| self.log.append(&transaction, &draft(room), time).unwrap());
+            let appended = appended.collect();
+            self.log.store(&transaction).unwrap();
+            (appended, transaction)
+        }
+
+        fn commit(&mut self, rooms: &[&str]) -> Vec<Result<Appended, Error>> {
+            self.commit_at(rooms, Time(7))
+        }
+
+        fn commit_at(&mut self, rooms: &[&str], time: Time) -> Vec<Result<Appended, Error>> {
+            let (appended, transaction) = self.group(rooms, time);
+            transaction.commit().unwrap();
+            self.log.publish();
+            appended
+        }
+
+        /// Says how many were removed, and the floor.
+        fn trim(&mut self, room: &str, limits: Limits, now: Time) -> (usize, u64) {
+            let room = RoomName::new(room).unwrap();
+            let transaction = self.connection.transaction().unwrap();
+            let removed = self.log.trim(&transaction, &room, limits, now).unwrap();
+            self.log.store(&transaction).unwrap();
+            transaction.commit().unwrap();
+            self.log.publish();
+            (removed, self.log.published.get(&room).map_or(0, |room| room.floor))
+        }
+
+        fn published(&self) -> Vec<(RoomName, Room)> {
+            self.log.published.after(None, usize::MAX)
+        }
     }
-    Ok((records, false))
+
+    fn draft(room: &str) -> Draft {
+        let room = RoomName::new(room).unwrap();
+        Draft { room, user_id: "ada".into(), id: String::new(), keyed: false, text: "text".into() }
+    }
+
+    #[test]
+    fn rooms_show_a_group_when_it_is_committed_and_not_before() {
+        let mut fresh = Fresh::new();
+        fresh.commit(&["b"]);
+        let before = fresh.published();
+        drop(fresh.group(&["b", "a", "b"], Time(7)));
+        assert_eq!(fresh.published(), before);
+        fresh.log.forget();
+        fresh.commit(&["b", "a", "b"]);
+        let stands: Vec<_> = fresh.published().into_iter().map(|(name, room)| (name.to_string(), room.head)).collect();
+        assert_eq!(stands, [("a".into(), 1), ("b".into(), 3)], "what was forgotten left no trace");
+        assert_eq!(Rooms::load(&fresh.connection).unwrap().after(None, usize::MAX), fresh.published());
+    }
+
+    #[test]
+    fn a_chunk_is_small_and_the_next_goes_on_behind_it() {
+        let mut fresh = Fresh::new();
+        fresh.commit(&["a"; 2 * CHUNK + 10]);
+        let last_five = Limits { messages: NonZeroU64::new(5), age: None };
+        for (removed, floor) in [(256, 256), (256, 512), (5, 517), (0, 517)] {
+            assert_eq!(fresh.trim("a", last_five, Time(7)), (removed, floor));
+            let left: u64 = fresh.connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
+            assert_eq!(left, 522 - floor);
+        }
+        assert_eq!(fresh.published()[0].1.head, 522);
+        assert_eq!(Rooms::load(&fresh.connection).unwrap().after(None, 1), fresh.published());
+        assert_eq!(fresh.trim("none", last_five, Time(7)), (0, 0));
+    }
+
+    #[test]
+    fn the_first_message_that_is_young_enough_keeps_those_behind_it() {
+        let mut fresh = Fresh::new();
+        for time in [10, 20, 15, 31, 5, 40] {
+            fresh.commit_at(&["a"], Time(time));
+        }
+        let age = |nanos| Limits { messages: None, age: Some(Duration::from_nanos(nanos)) };
+        assert_eq!(fresh.trim("a", age(30), Time(40)), (0, 0), "as old as the limit is not older");
+        assert_eq!(fresh.trim("a", age(10), Time(0)), (0, 0), "before its time");
+        assert_eq!(fresh.trim("a", age(10), Time(41)), (3, 3), "31 is young enough, so 5 stays");
+        let both = Limits { messages: NonZeroU64::new(2), ..age(10) };
+        assert_eq!(fresh.trim("a", both, Time(41)), (2, 5), "31 is one too many, and behind it 5 is the oldest");
+    }
+
+    #[test]
+    fn rooms_that_a_failed_group_made_do_not_count() {
+        let mut fresh = Fresh::new();
+        drop(fresh.group(&["a", "b"], Time(7)));
+        fresh.log.forget();
+        fresh.commit(&["c"]);
+        let two_more = fresh.commit(&["d", "e"]);
+        assert!(matches!(two_more[..], [Ok(_), Err(Error::TooManyRooms { limit: 2 })]), "{two_more:?}");
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{Error, from_sqlite};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Readers(Arc<Pool>);
 
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Readers {
     pub(super) fn close(&self) {
         self.0.permits.close();
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Fails as a read would, when there are no more reads.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.0.permits.is_closed() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Runs one read, on a thread that may block. It ends even if the caller goes away, and gives its connection back.

@@ -1,89 +1,20 @@
 //! The thread that writes: it commits everything that waits as one group, then tells the feeds and the callers.
 
-use std::{fs::File, io, sync::Arc, thread};
+use std::{fs::File, io, thread};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::{Settings, from_sqlite, log::Log, users};
-use crate::engine::{
-    Appended, Draft, Error, Fed, Receipt, Record, Refused, Reply, Time, UserChange, UserChanges, UserWrite, WriteError,
+use super::{
+    from_sqlite,
+    log::Log,
+    queue::{Command, Write},
+    users,
 };
-
-/// The bounded way to the writer. Both limits hold at once: a place is given when there is one under each.
-#[derive(Debug)]
-pub(super) struct Queue {
-    commands: mpsc::Sender<Command>,
-    bytes: Arc<Semaphore>,
-    max_bytes: usize,
-}
-
-#[derive(Debug)]
-enum Command {
-    Write(Write),
-    Seal { sealed: oneshot::Sender<()> },
-    Close,
-}
-
-#[derive(Debug)]
-enum Write {
-    Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
-    Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
-}
+use crate::engine::{Appended, Error, Fed, Refused, Reply, Time, UserChange, UserChanges, WriteError};
 
 /// Bytes of one group, at which the next begins: a transaction that lasts, or a burst that overflows the rings, would harm others.
 const GROUP_BYTES: usize = 1 << 20;
-
-impl Write {
-    fn size(&self) -> usize {
-        match self {
-            Self::Append { draft, .. } => draft.size(),
-            Self::Users { writes, .. } => writes.iter().map(UserWrite::size).sum(),
-        }
-    }
-}
-
-impl Queue {
-    pub(super) async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
-        let Ok(bytes) = self.reserve(draft.size()).await else {
-            return Err(Refused::new(Some(draft), Error::Stopped));
-        };
-        let Ok(place) = self.commands.reserve().await else {
-            return Err(Refused::new(Some(draft), Error::Stopped));
-        };
-        let (reply, receipt) = Receipt::pair();
-        place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
-        Ok(receipt)
-    }
-
-    /// What is larger than the whole queue takes all of it.
-    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let share = u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX);
-        Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Error::Stopped)
-    }
-
-    pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
-        let bytes = self.reserve(writes.iter().map(UserWrite::size).sum()).await?;
-        let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::Write(Write::Users { writes, reply, _bytes: bytes })).await;
-        sent.map_err(|_| Error::Stopped)?;
-        outcome.await.map_err(|_| Error::Stopped)?
-    }
-
-    /// What was accepted before is still committed and fed; resolves when it is.
-    pub(super) async fn seal(&self) {
-        let (sealed, done) = oneshot::channel();
-        // A writer that is gone already is sealed too.
-        _ = self.commands.send(Command::Seal { sealed }).await;
-        _ = done.await;
-    }
-
-    /// What was accepted before is still committed.
-    pub(super) async fn close(&self) {
-        // A writer that is gone already is closed too.
-        _ = self.commands.send(Command::Close).await;
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct WriterThread(thread::JoinHandle<()>);
@@ -101,15 +32,12 @@ impl WriterThread {
 pub(super) fn start(
     connection: Connection,
     log: Log,
-    settings: &Settings,
+    inbox: mpsc::Receiver<Command>,
     lock: File,
     rooms_feed: mpsc::Sender<Fed>,
     users_feed: mpsc::Sender<UserChanges>,
     stopped: watch::Sender<bool>,
-) -> io::Result<(Queue, WriterThread)> {
-    let max_bytes = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
-    let (commands, inbox) = mpsc::channel(settings.queue_drafts);
-    let queue = Queue { commands, bytes: Arc::new(Semaphore::new(max_bytes)), max_bytes };
+) -> io::Result<WriterThread> {
     let writer = Writer {
         connection,
         log,
@@ -121,7 +49,7 @@ pub(super) fn start(
         _lock: lock,
     };
     let thread = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?;
-    Ok((queue, WriterThread(thread)))
+    Ok(WriterThread(thread))
 }
 
 struct Writer {
@@ -141,6 +69,7 @@ struct Writer {
 enum Outcome {
     Append(Result<Appended, Error>),
     Users(Result<Vec<UserChange>, WriteError>),
+    Trim(Result<usize, Error>),
 }
 
 impl Writer {
@@ -186,10 +115,23 @@ impl Writer {
         match self.commit(&group) {
             Ok(outcomes) => self.announce(group, outcomes),
             Err(error) => match self.passing(&error) {
-                Some(passing) => refuse(group, &passing),
+                Some(passing) => self.refuse_most(group, &passing),
                 // Whether this group is in the file is unknown. Unanswered, its receipts say that the log has stopped.
                 None => _ = self.stopped.send_replace(true),
             },
+        }
+    }
+
+    /// What makes space must not fail with what wants it: it is tried again by itself.
+    fn refuse_most(&mut self, group: Vec<Write>, error: &Error) {
+        let (trims, others): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|write| matches!(write, Write::Trim { .. }));
+        if others.is_empty() {
+            return refuse(trims, error);
+        }
+        refuse(others, error);
+        if !trims.is_empty() {
+            self.settle(trims);
         }
     }
 
@@ -202,10 +144,15 @@ impl Writer {
                 Write::Append { .. } if self.rooms_feed.is_none() => Outcome::Append(Err(Error::Sealed)),
                 Write::Append { draft, .. } => Outcome::Append(self.log.append(&transaction, draft, time)?),
                 Write::Users { writes, .. } => Outcome::Users(users::write(&mut transaction, writes)?),
+                Write::Trim { .. } if self.rooms_feed.is_none() => Outcome::Trim(Err(Error::Sealed)),
+                Write::Trim { room, limits, .. } => {
+                    Outcome::Trim(Ok(self.log.trim(&transaction, room, *limits, time)?))
+                }
             });
         }
-        self.log.store_heads(&transaction)?;
+        self.log.store(&transaction)?;
         transaction.commit()?;
+        self.log.publish();
         Ok(outcomes)
     }
 
@@ -213,7 +160,9 @@ impl Writer {
     fn passing(&mut self, error: &rusqlite::Error) -> Option<Error> {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
         let passes = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
-        if passes && self.log.forget(&self.connection).is_ok() {
+        // Out of the transaction is: rolled back.
+        if passes && self.connection.is_autocommit() {
+            self.log.forget();
             tracing::warn!(%error, "a group of writes was refused");
             return Some(from_sqlite(error));
         }
@@ -229,7 +178,7 @@ impl Writer {
             match (write, outcome) {
                 (Write::Append { draft, reply, .. }, Outcome::Append(Ok(appended))) => {
                     if let Appended::Accepted { seq, time } = appended {
-                        records.push(into_record(draft, seq, time));
+                        records.push(draft.into_record(seq, time));
                     }
                     answers.push((reply, appended));
                 }
@@ -237,8 +186,9 @@ impl Writer {
                     _ = reply.send(Err(Refused::new(Some(draft), error)));
                 }
                 (Write::Users { reply, .. }, Outcome::Users(outcome)) => _ = reply.send(self.feed_users(outcome)),
+                (Write::Trim { reply, .. }, Outcome::Trim(outcome)) => _ = reply.send(outcome),
                 // Outcomes stand in the order of their writes, each of its kind.
-                (Write::Append { .. }, Outcome::Users(_)) | (Write::Users { .. }, Outcome::Append(_)) => {}
+                _ => {}
             }
         }
         if let Some(feed) = &self.rooms_feed
@@ -265,10 +215,7 @@ fn refuse(group: Vec<Write>, error: &Error) {
         match write {
             Write::Append { draft, reply, .. } => _ = reply.send(Err(Refused::new(Some(draft), error.clone()))),
             Write::Users { reply, .. } => _ = reply.send(Err(error.clone().into())),
+            Write::Trim { reply, .. } => _ = reply.send(Err(error.clone())),
         }
     }
-}
-
-fn into_record(draft: Draft, seq: u64, time: Time) -> Record {
-    Record { room: draft.room, seq, time, user_id: draft.user_id, id: draft.id, text: draft.text }
 }

@@ -1,10 +1,13 @@
 //! D3 and D5 against a model: whoever enters anywhere, and reads whenever it likes, is told where it stands and what it misses, and gets
 //! the rest once, in order and without holes.
 
+mod steps;
+
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    num::NonZeroUsize,
+    mem,
+    num::{NonZeroU64, NonZeroUsize},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,101 +19,137 @@ use futures_util::FutureExt;
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::task::coop::unconstrained;
 
-use super::{
-    ROOMS, draft,
-    stay::{Next, Stay, Taken},
-    unframe,
-};
+use super::{ROOMS, draft, unframe};
+use steps::{Epoch, From, Sizes, Step, sizes, step};
+
 use crate::{
-    engine::{Appended, Engine, Receipt, RoomName, embedded},
+    engine::{Appended, Engine, Limits, Receipt, Retention, RoomName, embedded},
     hub::{Counts, Entry, Handle, Settings, Start, Stream, Subscription, start},
     metrics::Metrics,
-    proto::user::ChatMessage,
+    proto::user::{ChatMessage, Joined, chat_message::Event},
 };
 
-/// What is small, so that subscribers lag, batches are given up, and pages are cut and forgotten.
-#[derive(Debug, Clone)]
-struct Sizes {
-    ring_batches: usize,
-    ring_bytes: usize,
-    page_bytes: usize,
-    history_bytes: usize,
-    readers: usize,
+/// What retention may have taken of a room by now, at most: a reader is told of it by a `gap` at any time, and it is all that a `gap` may
+/// cover.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    up_to: u64,
+    /// Messages that are kept in any case.
+    keep: u64,
 }
 
-fn sizes() -> impl Strategy<Value = Sizes> {
-    let few = prop::sample::select(vec![1, 4 << 10, 64 << 10, 1 << 20]);
-    let history = prop::sample::select(vec![1, 64 << 10, 16 << 20]);
-    (1..=4_usize, few, 1024..=4096_usize, history, 1..=2_usize).prop_map(
-        |(ring_batches, ring_bytes, page_bytes, history_bytes, readers)| Sizes {
-            ring_batches,
-            ring_bytes,
-            page_bytes,
-            history_bytes,
-            readers,
-        },
-    )
+impl Taken {
+    /// Of a room that has gone so far.
+    fn of(head: u64, keep: u64) -> Self {
+        Self { up_to: if keep == 0 { 0 } else { head.saturating_sub(keep) }, keep }
+    }
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    /// Publishes so many into a room, without waiting for them to be durable.
-    Publish { room: usize, count: usize, bytes: usize },
-    /// A new subscriber comes.
-    Come,
-    /// One of the subscribers, if there are any, enters a room, if it is not in it, while so many are published there.
-    Enter { which: usize, room: usize, from: From, meanwhile: usize },
-    /// It takes what is there, up to so many times, and then nothing for a while.
-    Read { which: usize, times: usize },
-    /// It leaves a room.
-    Leave { which: usize, room: usize },
-    /// It goes.
-    Go { which: usize },
-    /// What was published so far becomes durable.
-    Settle,
+/// One stay of a subscriber in a room, and what it was told there.
+struct Stay {
+    start: Start,
+    /// What was surely in the log when it entered.
+    least_head: u64,
+    /// Nothing, until it was told `joined`.
+    joined: bool,
+    /// What must come next.
+    next: Next,
+    /// Everything up to here was delivered, told as a gap, or not asked for.
+    cursor: u64,
+    /// The first message may come from further on.
+    may_skip: bool,
+    seen: Vec<(u64, String)>,
 }
 
-#[derive(Debug, Clone)]
-enum From {
-    Live,
-    Last(usize),
-    /// So many per cent of what was acknowledged, and some.
-    After {
-        percent: u64,
-        plus: u64,
-        epoch: Epoch,
+#[derive(Debug, PartialEq)]
+enum Next {
+    Joined,
+    Gap { to: Told },
+    Records,
+}
+
+#[derive(Debug, PartialEq)]
+enum Told {
+    Exactly(u64),
+    AtMost(u64),
+}
+
+/// Where delivery begins.
+enum Begin {
+    At(u64),
+    /// Behind a gap.
+    Missing {
+        from: u64,
+        to: Told,
     },
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Epoch {
-    Own,
-    Other,
-    Any,
+impl Stay {
+    fn hear(&mut self, message: ChatMessage, epoch: &str, taken: Taken) {
+        let ChatMessage { seq, text, event, .. } = message;
+        match event {
+            Some(Event::Joined(joined)) => {
+                assert_eq!(self.next, Next::Joined, "told once, and first");
+                assert_eq!(joined.epoch, epoch);
+                assert!(
+                    joined.head_seq >= self.least_head,
+                    "{} is durable, but the head is {joined:?}",
+                    self.least_head
+                );
+                let taken = Taken::of(joined.head_seq, taken.keep);
+                let begin = begin(&self.start, &joined, epoch, taken);
+                self.joined = true;
+                (self.cursor, self.next) = match begin {
+                    Begin::At(cursor) => (cursor, Next::Records),
+                    Begin::Missing { from, to } => (from, Next::Gap { to }),
+                };
+                // The last so many are those that retention leaves.
+                self.may_skip = matches!(self.start, Start::Last(_));
+            }
+            Some(Event::Gap(gap)) => {
+                let skipped = mem::take(&mut self.may_skip) && gap.from_seq <= taken.up_to + 1;
+                assert!(gap.from_seq == self.cursor + 1 || skipped, "{gap:?} does not begin behind {}", self.cursor);
+                match self.next {
+                    Next::Gap { to: Told::Exactly(to) } => assert_eq!(gap.to_seq, to),
+                    Next::Gap { to: Told::AtMost(to) } => assert!(gap.to_seq <= to, "{gap:?} is kept above {to}"),
+                    // It may come later: retention overtakes a reader.
+                    _ => assert!(self.joined && gap.to_seq <= taken.up_to, "nothing is missing there: {gap:?}"),
+                }
+                self.cursor = gap.to_seq;
+                self.next = Next::Records;
+            }
+            None => {
+                assert_eq!(self.next, Next::Records, "{seq} comes too early");
+                let skipped = mem::take(&mut self.may_skip) && seq <= taken.up_to + 1;
+                assert!(seq == self.cursor + 1 || skipped, "{seq} after {}: here numbers have no holes", self.cursor);
+                self.cursor = seq;
+                self.seen.push((seq, text));
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let room = 0..ROOMS.len();
-    let which = 0..8_usize;
-    let epoch = prop_oneof![3 => Just(Epoch::Own), 1 => Just(Epoch::Other), 2 => Just(Epoch::Any)];
-    let plus = prop_oneof![6 => Just(0_u64), 1 => 1..4_u64, 1 => Just(1_000), 1 => Just(u64::MAX)];
-    let from = prop_oneof![
-        2 => Just(From::Live),
-        2 => (0..300_usize).prop_map(From::Last),
-        5 => (0..=100_u64, plus, epoch).prop_map(|(percent, plus, epoch)| From::After { percent, plus, epoch }),
-    ];
-    let bytes = prop_oneof![3 => 1..40_usize, 2 => 100..800_usize, 1 => 1000..4000_usize];
-    let count = prop_oneof![12 => 1..5_usize, 6 => 10..40_usize, 1 => 250..270_usize];
-    prop_oneof![
-        6 => (room.clone(), count, bytes).prop_map(|(room, count, bytes)| Step::Publish { room, count, bytes }),
-        2 => Just(Step::Come),
-        6 => (which.clone(), room.clone(), from, 0..8_usize)
-            .prop_map(|(which, room, from, meanwhile)| Step::Enter { which, room, from, meanwhile }),
-        6 => (which.clone(), 1..20_usize).prop_map(|(which, times)| Step::Read { which, times }),
-        1 => (which.clone(), room).prop_map(|(which, room)| Step::Leave { which, room }),
-        1 => which.prop_map(|which| Step::Go { which }),
-        2 => Just(Step::Settle),
-    ]
+/// Where delivery begins, as the subscriber was told.
+fn begin(start: &Start, joined: &Joined, epoch: &str, taken: Taken) -> Begin {
+    let head = joined.head_seq;
+    let whole = |cursor| {
+        assert!(joined.recovered, "{start:?}: {joined:?}");
+        Begin::At(cursor)
+    };
+    match start {
+        Start::Live => whole(head),
+        Start::Last(count) => whole(head.saturating_sub(*count as u64)),
+        Start::After { seq, epoch: named } if (!named.is_empty() && named != epoch) || *seq > head => {
+            assert!(!joined.recovered, "{start:?}: {joined:?}");
+            if head == 0 { Begin::At(0) } else { Begin::Missing { from: 0, to: Told::Exactly(head) } }
+        }
+        Start::After { seq, .. } if joined.recovered => Begin::At(*seq),
+        Start::After { seq, .. } => {
+            assert!(*seq < taken.up_to, "{start:?}: everything is kept: {joined:?}");
+            Begin::Missing { from: *seq, to: Told::AtMost(taken.up_to) }
+        }
+    }
 }
 
 struct Subscriber {
@@ -127,7 +166,7 @@ struct World {
     over: Vec<(&'static str, Stay)>,
     published: BTreeMap<&'static str, Vec<(u64, String)>>,
     waiting: Vec<(&'static str, String, Receipt)>,
-    taken: Taken,
+    keep: u64,
 }
 
 impl World {
@@ -157,7 +196,10 @@ impl World {
                 let entry = Entry { start: start.clone(), told: true, ..Entry::default() };
                 let racing = tokio::spawn(publish(self.hub.clone(), room, n, meanwhile));
                 subscriber.subscription.add(self.hub.clone().enter(name, entry).await.unwrap());
-                assert!(subscriber.stays.insert(room, Stay::new(start, least_head)).is_none());
+                let next = Next::Joined;
+                let stay =
+                    Stay { start, least_head, joined: false, next, cursor: 0, may_skip: false, seen: Vec::new() };
+                assert!(subscriber.stays.insert(room, stay).is_none());
                 self.settle().await;
                 self.published.entry(room).or_default().extend(racing.await.unwrap());
             }
@@ -174,7 +216,7 @@ impl World {
                 let subscriber = &mut self.present[which];
                 let stay = subscriber.stays.remove(ROOMS[room]);
                 let told = subscriber.subscription.remove(&RoomName::new(ROOMS[room]).unwrap());
-                assert_eq!(told, stay.is_some().then_some(true));
+                assert_eq!(told.map(|removed| removed.told), stay.is_some().then_some(true));
                 self.over.extend(stay.map(|stay| (ROOMS[room], stay)));
             }
             Step::Go { which } => {
@@ -214,7 +256,9 @@ impl World {
     fn hear(&mut self, which: usize, messages: Vec<ChatMessage>) {
         for message in messages {
             let stay = self.present[which].stays.get_mut(message.room.as_str()).expect("nothing of any other room");
-            stay.hear(message, &self.epoch, self.taken);
+            let said = self.published.get(message.room.as_str()).map_or(0, Vec::len);
+            let under_way = self.waiting.iter().filter(|(room, ..)| *room == message.room).count();
+            stay.hear(message, &self.epoch, Taken::of((said + under_way) as u64, self.keep));
         }
     }
 
@@ -280,6 +324,11 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         file_bytes: 0,
         rooms: ROOMS.len(),
         readers: NonZeroUsize::new(sizes.readers).unwrap(),
+        retention: Retention {
+            limits: Limits { age: None, messages: NonZeroU64::new(sizes.keep) },
+            interval: Duration::from_millis(1),
+            ..Retention::default()
+        },
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
     let engine: Arc<dyn Engine> = engine;
@@ -304,7 +353,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         over: Vec::new(),
         published: BTreeMap::new(),
         waiting: Vec::new(),
-        taken: Taken::default(),
+        keep: sizes.keep,
     };
     for (n, step) in steps.into_iter().enumerate() {
         world.step(n, step).await;
@@ -320,21 +369,22 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
 #[test]
 fn d3_d5_whoever_enters_anywhere_is_told_where_it_stands_and_gets_the_rest_once_and_in_order() {
     let config =
-        ProptestConfig { cases: 40, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
+        ProptestConfig { cases: 48, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (refills, reads) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (refills, reads, removed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let history = (sizes(), prop::collection::vec(step(), 20..90));
     let outcome = TestRunner::new(config).run(&history, |(sizes, steps)| {
         let metrics = Arc::<Metrics>::default();
         runtime.block_on(run(sizes, steps, Arc::clone(&metrics)));
         refills.fetch_add(metrics.refills.get(), Ordering::Relaxed);
         reads.fetch_add(metrics.log_reads.get(), Ordering::Relaxed);
+        removed.fetch_add(metrics.removed_messages.get(), Ordering::Relaxed);
         Ok(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
     let (refills, reads) = (refills.into_inner(), reads.into_inner());
-    println!("{refills} refills, {reads} reads of the log");
+    assert!(removed.into_inner() > 100, "retention was at work");
     assert!(refills > 10 && reads > 1000, "the rings were small enough for {refills} refills and {reads} reads");
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{draft, unframe};
 use crate::{
-    engine::{Engine, RoomName, embedded},
+    engine::{Engine, Retention, RoomName, embedded},
     hub::{Entry, Handle, Settings, Start, Stream, Subscription, start},
     metrics::Metrics,
 };
@@ -33,6 +33,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         file_bytes: 0,
         rooms: 1000,
         readers: NonZeroUsize::MIN,
+        retention: Retention::default(),
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
     let engine: Arc<dyn Engine> = engine;

@@ -118,6 +118,10 @@ impl Slot {
         self.told
     }
 
+    pub(super) fn into_words(self) -> Bytes {
+        self.words
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }

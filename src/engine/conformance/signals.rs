@@ -1,0 +1,44 @@
+//! The clauses about what passes and is in no log.
+
+use super::{Place, append, read_all, room};
+use crate::engine::{Fed, Signal};
+
+fn typing(stream: u64) -> Signal {
+    Signal::Typing { user_id: "ada".into(), stream }
+}
+
+pub(crate) async fn signals_come_out_of_the_feed_and_are_in_no_log(place: impl Place) {
+    let (engine, mut feeds) = place.open().await;
+    engine.signal(room("a"), typing(1));
+    assert_eq!(feeds.rooms.recv().await, Some(Fed::Signal { room: room("a"), signal: typing(1) }));
+    append(&*engine, "b", "text").await;
+    engine.signal(room("b"), typing(2));
+    assert!(matches!(feeds.rooms.recv().await, Some(Fed::Records(_))));
+    assert_eq!(feeds.rooms.recv().await, Some(Fed::Signal { room: room("b"), signal: typing(2) }));
+    assert_eq!(engine.position(&room("a")).await.unwrap().head, 0);
+    assert_eq!(read_all(&*engine, "b").await.len(), 1);
+}
+
+pub(crate) async fn a_full_feed_drops_signals_and_counts_them(place: impl Place) {
+    let (engine, mut feeds) = place.open().await;
+    let dropped = &place.metrics().dropped_signals;
+    let fits = (0..1 << 20).find(|stream| {
+        engine.signal(room("a"), typing(*stream));
+        dropped.get() > 0
+    });
+    let fits = fits.expect("a feed is bounded");
+    engine.signal(room("a"), typing(fits));
+    assert_eq!(dropped.get(), 2);
+    for stream in 0..fits {
+        assert_eq!(feeds.rooms.recv().await, Some(Fed::Signal { room: room("a"), signal: typing(stream) }));
+    }
+    engine.signal(room("a"), typing(fits));
+    assert_eq!(
+        feeds.rooms.recv().await,
+        Some(Fed::Signal { room: room("a"), signal: typing(fits) }),
+        "there is room again"
+    );
+    engine.close().await;
+    engine.signal(room("a"), typing(0));
+    assert_eq!(feeds.rooms.recv().await, None);
+}

@@ -1,0 +1,102 @@
+//! Pages of messages, as the file has them at one moment.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use crate::engine::{Page, Record, RoomName, Time};
+
+pub(super) fn record(room: &RoomName, row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        room: room.clone(),
+        seq: row.get(0)?,
+        time: Time(row.get(1)?),
+        user_id: row.get(2)?,
+        id: row.get(3)?,
+        text: row.get(4)?,
+    })
+}
+
+fn floor_and_head(connection: &Connection, room: &RoomName) -> rusqlite::Result<(u64, u64)> {
+    let mut position = connection.prepare_cached("SELECT floor, head FROM rooms WHERE name = ?")?;
+    let found = position.query_row([room.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(found.unwrap_or((0, 0)))
+}
+
+/// One page, in one read transaction.
+pub(super) fn read(
+    connection: &mut Connection,
+    room: &RoomName,
+    after: u64,
+    max: usize,
+    page_bytes: usize,
+) -> rusqlite::Result<Page> {
+    let transaction = connection.transaction()?;
+    let (floor, head) = floor_and_head(&transaction, room)?;
+    let select = transaction.prepare_cached(
+        "SELECT seq, time, user_id, id, text FROM messages
+         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?",
+    )?;
+    // A cursor beyond what SQLite can hold is beyond every message.
+    let above = i64::try_from(after).unwrap_or(i64::MAX);
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let (records, cut) = take_page(select, room, params![room.as_str(), above, limit], page_bytes)?;
+    let through = match records.last() {
+        Some(last) if cut || records.len() >= max => last.seq,
+        None if max == 0 => after.min(head),
+        _ => head,
+    };
+    Ok(Page { records, through, floor, head })
+}
+
+/// The same backwards.
+pub(super) fn read_before(
+    connection: &mut Connection,
+    room: &RoomName,
+    before: u64,
+    max: usize,
+    page_bytes: usize,
+) -> rusqlite::Result<Page> {
+    let transaction = connection.transaction()?;
+    let (floor, head) = floor_and_head(&transaction, room)?;
+    let select = transaction.prepare_cached(
+        "SELECT seq, time, user_id, id, text FROM messages
+         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?",
+    )?;
+    let limit = i64::try_from(max).unwrap_or(i64::MAX);
+    let below = i64::try_from(before).unwrap_or(i64::MAX);
+    let (mut records, _) = take_page(select, room, params![room.as_str(), below, limit], page_bytes)?;
+    records.reverse();
+    Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
+}
+
+/// Of the rooms with these ids and floors, as far as they have messages: the time of the first one above the floor.
+pub(super) fn oldest(connection: &Connection, rooms: &[(i64, u64)]) -> rusqlite::Result<Vec<(i64, (u64, Time))>> {
+    let mut select =
+        connection.prepare_cached("SELECT time FROM messages WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT 1")?;
+    let mut times = Vec::with_capacity(rooms.len());
+    for (id, floor) in rooms {
+        let time = select.query_row(params![id, floor], |row| Ok(Time(row.get(0)?))).optional()?;
+        times.extend(time.map(|time| (*id, (*floor, time))));
+    }
+    Ok(times)
+}
+
+/// Says also whether the bytes cut it.
+fn take_page(
+    mut select: CachedStatement<'_>,
+    room: &RoomName,
+    params: impl rusqlite::Params,
+    page_bytes: usize,
+) -> rusqlite::Result<(Vec<Record>, bool)> {
+    let mut rows = select.query(params)?;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let record = record(room, row)?;
+        bytes += record.user_id.len() + record.id.len() + record.text.len();
+        if bytes > page_bytes && !records.is_empty() {
+            return Ok((records, true));
+        }
+        records.push(record);
+    }
+    Ok((records, false))
+}

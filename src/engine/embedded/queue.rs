@@ -1,0 +1,98 @@
+//! The bounded way to the writer.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::engine::{Draft, Error, Limits, Receipt, Refused, Reply, RoomName, UserWrite, WriteError};
+
+/// Both limits hold at once: a place is given when there is one under each.
+#[derive(Debug, Clone)]
+pub(super) struct Queue {
+    commands: mpsc::Sender<Command>,
+    bytes: Arc<Semaphore>,
+    max_bytes: usize,
+}
+
+/// What the writer is asked for, in this order.
+#[derive(Debug)]
+pub(super) enum Command {
+    Write(Write),
+    Seal { sealed: oneshot::Sender<()> },
+    Close,
+}
+
+/// What goes into a group. Its place in the queue's bytes is given back with it.
+#[derive(Debug)]
+pub(super) enum Write {
+    Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
+    Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
+    Trim { room: RoomName, limits: Limits, reply: oneshot::Sender<Result<usize, Error>> },
+}
+
+impl Write {
+    /// Its share of a group, in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Append { draft, .. } => draft.size(),
+            Self::Users { writes, .. } => writes.iter().map(UserWrite::size).sum(),
+            Self::Trim { .. } => 0,
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(max_drafts: usize, max_bytes: usize) -> (Self, mpsc::Receiver<Command>) {
+        let max_bytes = max_bytes.min(Semaphore::MAX_PERMITS);
+        let (commands, inbox) = mpsc::channel(max_drafts);
+        (Self { commands, bytes: Arc::new(Semaphore::new(max_bytes)), max_bytes }, inbox)
+    }
+
+    pub(super) async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
+        let Ok(bytes) = self.reserve(draft.size()).await else {
+            return Err(Refused::new(Some(draft), Error::Stopped));
+        };
+        let Ok(place) = self.commands.reserve().await else {
+            return Err(Refused::new(Some(draft), Error::Stopped));
+        };
+        let (reply, receipt) = Receipt::pair();
+        place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
+        Ok(receipt)
+    }
+
+    /// What is larger than the whole queue takes all of it.
+    async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let share = u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX);
+        Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Error::Stopped)
+    }
+
+    pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
+        let bytes = self.reserve(writes.iter().map(UserWrite::size).sum()).await?;
+        let (reply, outcome) = oneshot::channel();
+        let sent = self.commands.send(Command::Write(Write::Users { writes, reply, _bytes: bytes })).await;
+        sent.map_err(|_| Error::Stopped)?;
+        outcome.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Removes the oldest messages of a room that these limits give up, a chunk at most; says how many.
+    pub(super) async fn trim(&self, room: RoomName, limits: Limits) -> Result<usize, Error> {
+        let (reply, outcome) = oneshot::channel();
+        let sent = self.commands.send(Command::Write(Write::Trim { room, limits, reply })).await;
+        sent.map_err(|_| Error::Stopped)?;
+        outcome.await.map_err(|_| Error::Stopped)?
+    }
+
+    /// What was accepted before is still committed and fed; resolves when it is.
+    pub(super) async fn seal(&self) {
+        let (sealed, done) = oneshot::channel();
+        // A writer that is gone already is sealed too.
+        _ = self.commands.send(Command::Seal { sealed }).await;
+        _ = done.await;
+    }
+
+    /// What was accepted before is still committed.
+    pub(super) async fn close(&self) {
+        // A writer that is gone already is closed too.
+        _ = self.commands.send(Command::Close).await;
+    }
+}

@@ -1,0 +1,153 @@
+//! What holds for this engine alone, beside the clauses that hold for every engine.
+
+use std::time::Duration;
+
+use super::*;
+use crate::engine::{Appended, Limits, conformance};
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        folder: folder.to_owned(),
+        queue_drafts: 64,
+        queue_bytes: 1 << 20,
+        feed_groups: 1024,
+        page_bytes: 4096,
+        file_bytes: 0,
+        rooms: 8,
+        readers: NonZeroUsize::MIN,
+        retention: Retention::default(),
+    }
+}
+
+struct Folder(tempfile::TempDir, Arc<Metrics>);
+
+impl conformance::Place for Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap(), Arc::default())
+    }
+
+    async fn open_keeping(&self, retention: Retention) -> (Arc<dyn Engine>, Feeds) {
+        let settings = Settings { retention, ..settings(self.0.path()) };
+        let (engine, feeds) = open(&settings, Arc::clone(&self.1)).unwrap();
+        (engine, feeds)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.1
+    }
+}
+
+conformance::suite!(Folder);
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, _feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+    assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::InUse(_))));
+    engine.close().await;
+    assert!(open(&settings(folder.path()), Arc::default()).is_ok());
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&settings(folder.path()), Arc::default()).unwrap().0.close().await;
+    let connection = Connection::open(folder.path().join("rialto.db")).unwrap();
+    connection.pragma_update(None, "user_version", 1000).unwrap();
+    drop(connection);
+    assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::TooNew(_))));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rialto.db"), "not a database, and long enough to look like one: ".repeat(100))
+        .unwrap();
+    assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Database { .. })));
+}
+
+#[tokio::test]
+async fn a_write_ahead_log_that_cannot_be_written_back_refuses_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+    // A reader from outside holds an old view, so that the log cannot be truncated.
+    let outside = Connection::open(folder.path().join("rialto.db")).unwrap();
+    outside.execute_batch("BEGIN; SELECT * FROM rooms;").unwrap();
+    drop(outside.query_row("SELECT count(*) FROM rooms", [], |row| row.get::<_, i64>(0)));
+    conformance::append(&*engine, "lobby", "one").await;
+    engine.close().await;
+    drop((engine, feeds));
+    assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Checkpoint(_))));
+    outside.execute_batch("COMMIT").unwrap();
+    assert!(open(&settings(folder.path()), Arc::default()).is_ok());
+}
+
+fn draft(room: &str, text: String) -> Draft {
+    let room = RoomName::new(room).unwrap();
+    Draft { room, user_id: "ada".into(), id: String::new(), keyed: false, text }
+}
+
+async fn publish(engine: &Embedded, draft: Draft) -> Result<Appended, Error> {
+    engine.append(draft).await.unwrap().await.map_err(|refused| refused.error)
+}
+
+/// Publishes until the disk is full; says how many were taken.
+async fn fill(engine: &Embedded) -> u64 {
+    let mut taken = 0;
+    loop {
+        match publish(engine, draft("lobby", "x".repeat(1000))).await {
+            Ok(_) => taken += 1,
+            Err(Error::DiskFull) => return taken,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_full_disk_refused_left_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Settings { file_bytes: 128 << 10, ..settings(folder.path()) };
+    let (engine, _feeds) = open(&small, Arc::default()).unwrap();
+    let taken = fill(&engine).await;
+    assert!(matches!(publish(&engine, draft("late", "x".repeat(100_000))).await, Err(Error::DiskFull)));
+    let lobby = RoomName::default();
+    assert_eq!(engine.position(&lobby).await.unwrap().head, taken);
+    let rooms = engine.rooms(None, 10).await.unwrap();
+    assert!(matches!(&rooms[..], [only] if only.name == lobby), "{rooms:?}");
+    assert_eq!(engine.read(&lobby, taken - 1, 10).await.unwrap().head, taken);
+}
+
+/// Publishes that fail must not take the removal that would help them down with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_frees_a_full_disk_while_publishers_insist() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Settings { file_bytes: 1 << 20, ..settings(folder.path()) };
+    let (engine, feeds) = open(&small, Arc::default()).unwrap();
+    drop(feeds);
+    let taken = fill(&engine).await;
+    engine.close().await;
+    drop(engine);
+
+    let limits = Limits { messages: std::num::NonZeroU64::new(10), age: None };
+    let retention = Retention { limits, interval: Duration::from_millis(1), ..Retention::default() };
+    let (engine, feeds) = open(&Settings { retention, ..small }, Arc::default()).unwrap();
+    drop(feeds);
+    let mut publishers = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let engine = Arc::clone(&engine);
+        publishers.spawn(async move { while publish(&engine, draft("lobby", "x".repeat(10_000))).await.is_err() {} });
+    }
+    let all = async { while publishers.join_next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("there is space again");
+    assert_eq!(engine.position(&RoomName::default()).await.unwrap().head, taken + 32);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { messages: None, age: Some(Duration::from_secs(3600)) };
+    let retention = Retention { limits, interval: Duration::from_secs(3600), ..Retention::default() };
+    let settings = Settings { retention, ..settings(folder.path()) };
+    drop(open(&settings, Arc::default()).unwrap());
+    conformance::until(async || open(&settings, Arc::default()).is_ok()).await;
+}

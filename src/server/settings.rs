@@ -1,0 +1,127 @@
+//! What each part is told of the configuration.
+
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+
+use crate::{
+    config::{self, Config, Retained},
+    engine::{Limits, Retention, RoomName, embedded},
+    hub, net, rpc, users,
+};
+
+pub(super) fn embedded(config: &Config, folder: PathBuf) -> Result<embedded::Settings, config::Error> {
+    Ok(embedded::Settings {
+        folder,
+        queue_drafts: config.max_queued_messages,
+        queue_bytes: config.max_queued_bytes,
+        feed_groups: config.max_queued_groups,
+        page_bytes: config.max_page_bytes,
+        file_bytes: config.max_file_bytes,
+        rooms: config.max_rooms,
+        readers: config.max_readers,
+        retention: retention(config)?,
+    })
+}
+
+/// What only the parts can tell to be wrong.
+pub(super) fn check(config: &Config) -> Result<(), config::Error> {
+    retention(config).map(drop)
+}
+
+fn retention(config: &Config) -> Result<Retention, config::Error> {
+    let limits = |seconds, messages| Limits {
+        age: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        messages: NonZeroU64::new(messages),
+    };
+    let rooms = config.retain_rooms.iter().map(|(name, Retained { seconds, messages })| {
+        let named = RoomName::new(name).map_err(|bad| config::Error::Senseless {
+            name: "retain_rooms",
+            reason: format!("names the room {name:?}, but {bad}"),
+        });
+        Ok((named?, limits(*seconds, *messages)))
+    });
+    Ok(Retention {
+        limits: limits(config.retain_seconds, config.retain_messages),
+        rooms: rooms.collect::<Result<_, config::Error>>()?,
+        interval: Duration::from_secs(config.retain_interval_seconds),
+    })
+}
+
+pub(super) fn hub(config: &Config) -> hub::Settings {
+    hub::Settings {
+        ring_batches: config.max_ring_batches,
+        ring_bytes: config.max_ring_bytes,
+        inbox: config.max_queued_joins,
+        open_rooms: config.max_open_rooms,
+        memberships: config.max_memberships,
+        rooms_per_stream: config.max_rooms_per_stream,
+        presence_max: config.presence_max,
+        history_bytes: config.max_history_bytes,
+        waiting_changes: config.max_waiting_changes,
+        watchers: config.max_watchers,
+    }
+}
+
+pub(super) fn users(config: &Config) -> users::Settings {
+    users::Settings {
+        bulks: config.max_bulk_calls,
+        bulk: config.max_users_per_call,
+        bulk_passwords: config.max_passwords_per_call,
+        concurrent_hashes: config.max_concurrent_hashes,
+        watchers: config.max_watchers,
+        waiting_changes: config.max_waiting_changes,
+    }
+}
+
+pub(super) fn rpc(config: &Config) -> rpc::Settings {
+    rpc::Settings {
+        chat_frame_bytes: config.max_chat_frame_bytes,
+        frame_bytes: config.max_frame_bytes,
+        text_bytes: config.max_text_bytes,
+        reply_bytes: config.max_reply_bytes,
+        inflight_per_stream: config.max_inflight_per_stream,
+        rooms_per_stream: config.max_rooms_per_stream,
+    }
+}
+
+pub(super) fn net(config: &Config) -> net::Settings {
+    net::Settings {
+        connections: config.max_connections,
+        first_bytes: Duration::from_secs(config.first_bytes_seconds),
+        concurrent_streams: config.max_streams_per_connection,
+        local_error_resets: config.max_local_error_resets,
+        pending_accept_resets: config.max_pending_accept_resets,
+        header_list_bytes: config.max_header_list_bytes,
+        stream_window: config.stream_window_bytes,
+        connection_window: config.connection_window_bytes,
+        send_buffer: config.send_buffer_bytes,
+        keepalive_interval: Duration::from_secs(config.keepalive_interval_seconds),
+        keepalive_timeout: Duration::from_secs(config.keepalive_timeout_seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rooms_keep_is_as_configured_and_0_is_without_limit() {
+        let all = retention(&Config::default()).unwrap();
+        assert_eq!(all, Retention::default());
+        let rooms = [("all", 0, 0), ("hour", 3600, 0), ("ten", 0, 10)];
+        let rooms = rooms.map(|(name, seconds, messages)| (name.to_owned(), Retained { seconds, messages }));
+        let config = Config {
+            retain_seconds: 60,
+            retain_messages: 100,
+            retain_rooms: rooms.into(),
+            retain_interval_seconds: 3,
+            ..Config::default()
+        };
+        let retention = retention(&config).unwrap();
+        let kept = |room| {
+            let Limits { age, messages } = retention.of(&RoomName::new(room).unwrap());
+            (age.map_or(0, |age| age.as_secs()), messages.map_or(0, NonZeroU64::get))
+        };
+        assert_eq!(["all", "hour", "ten", "other"].map(kept), [(0, 0), (3600, 0), (0, 10), (60, 100)]);
+        assert_eq!(retention.interval, Duration::from_secs(3));
+    }
+}

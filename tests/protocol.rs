@@ -1,0 +1,286 @@
+//! docs/protocol.md says how streams end. Every row of its tables is brought about here, and everything here is a row.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use rialto::proto::{
+    rialto::v1::{ListRoomsRequest, PublishRequest, chat_service_client::ChatServiceClient},
+    user::{ChatMessage, Join, chat_message::Event},
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::support::{
+    Chat, Hub, is_draining,
+    raw::{CHAT, Raw, framed},
+    said, soon,
+    wire::connection,
+};
+
+/// The cells behind the first.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    status: String,
+    reason: String,
+    again: bool,
+}
+
+/// The rows of the tables under this heading, by what happened.
+fn rows(heading: &str) -> BTreeMap<String, End> {
+    let page = include_str!("../docs/protocol.md");
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let ends = rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [what, status, reason, again] = cells[..] else { panic!("four cells: {row}") };
+        assert!(["yes", "no"].contains(&again), "{row}");
+        let (status, reason) = (status.split(':').next().unwrap().to_owned(), reason.trim_matches('`').to_owned());
+        (what.to_owned(), End { status, reason, again: again == "yes" })
+    });
+    ends.collect()
+}
+
+/// As a client sees the end of a call.
+fn end(status: &Status) -> End {
+    let name = format!("{:?}", status.code());
+    let mut screaming = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !screaming.is_empty() {
+            screaming.push('_');
+        }
+        screaming.push(letter.to_ascii_uppercase());
+    }
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    End { status: screaming, reason, again: details.retry_info().is_some() }
+}
+
+async fn last(mut chat: Chat) -> End {
+    end(&chat.rest().await.1.err().unwrap_or_else(|| Status::ok("")))
+}
+
+async fn refused(hub: &Hub, rooms: &str) -> End {
+    end(&Chat::open(&mut hub.client().await, Some(rooms)).await.err().unwrap())
+}
+
+fn join(room: &str) -> ChatMessage {
+    let join = Join { after_seq: Some(0), ..Join::default() };
+    ChatMessage { room: room.into(), event: Some(Event::Join(join)), ..ChatMessage::default() }
+}
+
+async fn half_close() -> End {
+    let hub = Hub::start().await;
+    let mut chat = hub.chat("den").await;
+    chat.say("den", "ada", "hi").await;
+    chat.half_close();
+    last(chat).await
+}
+
+async fn drain() -> End {
+    let hub = Hub::start().await;
+    let mut chat = hub.chat("den").await;
+    hub.shutdown().await;
+    assert!(is_draining(&chat.next().await));
+    last(chat).await
+}
+
+/// Changes the file behind the server's back while it is down.
+async fn tampered(tamper: impl FnOnce(&std::path::Path)) -> Hub {
+    let hub = Hub::start().await;
+    let mut chat = hub.chat("den").await;
+    for n in 0..200 {
+        chat.say("den", "ada", &format!("{n:0400}")).await;
+        chat.next().await;
+    }
+    drop(chat);
+    let folder = hub.shutdown().await;
+    tamper(&folder.path().join("rialto.db"));
+    Hub::start_in(folder, |_| {}).await
+}
+
+async fn stopped_log() -> End {
+    let poison = "CREATE TRIGGER fail BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'broken'); END";
+    let hub = tampered(|file| rusqlite::Connection::open(file).unwrap().execute_batch(poison).unwrap()).await;
+    let chat = hub.chat("den").await;
+    chat.say("den", "ada", "nobody knows whether this is kept").await;
+    last(chat).await
+}
+
+async fn damaged_log() -> End {
+    let hub = tampered(|file| {
+        let pages: Vec<usize> = {
+            let connection = rusqlite::Connection::open(file).unwrap();
+            let leaves = "SELECT pageno FROM dbstat WHERE name = 'messages' AND pagetype = 'leaf'";
+            let mut select = connection.prepare(leaves).unwrap();
+            select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let mut bytes = std::fs::read(file).unwrap();
+        for page in pages {
+            bytes[(page - 1) * 4096..][..4096].fill(0xff);
+        }
+        std::fs::write(file, bytes).unwrap();
+    })
+    .await;
+    let chat = hub.chat("").await;
+    chat.send(join("den")).await;
+    last(chat).await
+}
+
+async fn slow_reader() -> End {
+    let hub = Hub::start_with(|config| config.slow_reader_seconds = 1).await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut unread = raw.chat("den").await;
+    let mut talker = hub.chat("den").await;
+    let text = "x".repeat(4096);
+    for _ in 0..64 {
+        talker.say("den", "ada", &text).await;
+        talker.next().await;
+    }
+    hub.counts_become(|counts| counts.chats == 1).await;
+    let reset = unread.response.rest().await.1.unwrap_err();
+    assert!(reset.is_reset(), "{reset}");
+    End { status: "a reset".into(), reason: String::new(), again: true }
+}
+
+async fn lost_connection() -> End {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.chat("den").await;
+    raw.hang_up().await;
+    assert!(call.response.rest().await.1.is_err());
+    End { status: "none".into(), reason: String::new(), again: true }
+}
+
+/// Sends these bytes, perhaps with a half-close behind them.
+async fn sent(bytes: bytes::Bytes, half_close: bool) -> End {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.chat("den").await;
+    call.request.write(bytes).await;
+    if half_close {
+        call.request.half_close();
+    }
+    end(&call.response.end().await.unwrap())
+}
+
+async fn too_large() -> End {
+    // The length is enough: the rest is not waited for.
+    sent(framed(&said("den", "ada", &"x".repeat(65 * 1024))).slice(..5), false).await
+}
+
+async fn truncated() -> End {
+    sent(framed(&said("den", "ada", "hi")).slice(..8), true).await
+}
+
+async fn impossible_rooms() -> End {
+    refused(&Hub::start().await, "No such room").await
+}
+
+async fn compressed() -> End {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.call_at(&hub.address().to_string(), CHAT, Some(("grpc-encoding", "gzip"))).await;
+    end(&call.response.end().await.unwrap())
+}
+
+async fn too_many_streams() -> End {
+    let hub = Hub::start_with(|config| config.max_streams = 1).await;
+    let _first = hub.chat("den").await;
+    refused(&hub, "den").await
+}
+
+async fn too_many_open_rooms() -> End {
+    let hub = Hub::start_with(|config| config.max_open_rooms = 1).await;
+    let _first = hub.chat("den").await;
+    refused(&hub, "attic").await
+}
+
+async fn too_many_memberships() -> End {
+    let hub = Hub::start_with(|config| config.max_memberships = 1).await;
+    let _first = hub.chat("den").await;
+    refused(&hub, "den").await
+}
+
+/// Every row is brought about, and ends as it says.
+async fn holds(heading: &str, ends: Vec<(&str, BoxFuture<'static, End>)>) {
+    let written = rows(heading);
+    let mut seen = BTreeMap::new();
+    for (what, end) in ends {
+        seen.insert(what.to_owned(), soon(end).await);
+    }
+    assert_eq!(written, seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_as_the_protocol_says() {
+    let ends = vec![
+        ("you closed your side, and everything was answered", half_close().boxed()),
+        ("the server shuts down; `draining` said when to come back", drain().boxed()),
+        ("the server cannot write any more until it is restarted", stopped_log().boxed()),
+        ("the log is damaged", damaged_log().boxed()),
+        ("you read nothing for `slow_reader_seconds`", slow_reader().boxed()),
+        ("the connection was lost", lost_connection().boxed()),
+        ("you sent a frame above the limit", too_large().boxed()),
+        ("you closed your side in the middle of a message", truncated().boxed()),
+        ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
+        ("you sent compressed messages", compressed().boxed()),
+        ("there are as many streams as may be", too_many_streams().boxed()),
+        ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
+        ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),
+    ];
+    holds("How streams end", ends).await;
+}
+
+async fn watch(hub: &Hub) -> Result<tonic::Streaming<rialto::proto::rialto::v1::Room>, Status> {
+    let mut client = ChatServiceClient::new(connection(hub.address()).await);
+    Ok(client.list_rooms(ListRoomsRequest { watch: true }).await?.into_inner())
+}
+
+async fn drained_watch() -> End {
+    let hub = Hub::start().await;
+    let mut rooms = watch(&hub).await.unwrap();
+    hub.shutdown().await;
+    end(&rooms.message().await.unwrap_err())
+}
+
+async fn slow_watch() -> End {
+    let hub = Hub::start_with(|config| config.max_waiting_changes = 1).await;
+    let mut rooms = watch(&hub).await.unwrap();
+    let mut client = ChatServiceClient::new(connection(hub.address()).await);
+    let ended = async {
+        loop {
+            if let Err(status) = rooms.message().await {
+                return end(&status);
+            }
+        }
+    };
+    // Faster than it is told of them.
+    let publish = async {
+        for n in 0.. {
+            let message = said(&format!("room{}", n % 3), "ada", "hi");
+            client.publish(PublishRequest { message: Some(message) }).await.unwrap();
+        }
+    };
+    tokio::select! {
+        end = ended => end,
+        () = publish => unreachable!(),
+    }
+}
+
+async fn too_many_watchers() -> End {
+    let hub = Hub::start_with(|config| config.max_watchers = 1).await;
+    let _first = watch(&hub).await.unwrap();
+    let status = watch(&hub).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    end(&status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_end_as_the_protocol_says() {
+    let ends = vec![
+        ("the server shuts down", drained_watch().boxed()),
+        ("more changed than may wait for you", slow_watch().boxed()),
+        ("there are as many watchers as may be", too_many_watchers().boxed()),
+    ];
+    holds("Lists that go on", ends).await;
+}

@@ -1,0 +1,121 @@
+//! How many rooms there may be, and what may be asked for: what is more is rejected, and room is made again by a leave.
+
+use rialto::proto::user::{ChatMessage, Join, chat_message::Event};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use super::assert_rejected;
+use crate::support::{
+    Hub, is_draining,
+    raw::Raw,
+    rejected,
+    rooms::{join, join_as, leave, live, typing},
+    soon,
+};
+
+/// A join that is too many is rejected so, and again possible after a leave.
+async fn assert_limited(hub: &Hub, free: usize, reason: &str) {
+    let mut chat = hub.chat("").await;
+    for n in 0..free {
+        chat.join(&format!("room{n}"), live()).await;
+    }
+    let nth = free as u64 + 1;
+    chat.send(join("one-more", live())).await;
+    let answer = chat.next().await;
+    assert_rejected(&answer, "one-more", nth, Code::ResourceExhausted, reason);
+    assert!(rejected(&answer).retry_after.is_some(), "{answer:?}");
+    // In one go: a place is free when whoever had it has left, and not some time later.
+    for _ in 0..50 {
+        for message in [leave("room0"), join("one-more", live()), leave("one-more"), join("room0", live())] {
+            chat.send(message).await;
+        }
+    }
+    let heard = chat.finish().await;
+    assert!(heard.iter().all(|message| !matches!(message.event, Some(Event::Rejected(_)))), "{heard:?}");
+    assert_eq!(heard.len(), 200);
+}
+
+#[tokio::test]
+async fn d7_the_rooms_of_a_stream_are_limited() {
+    let hub = Hub::start_with(|config| config.max_rooms_per_stream = 3).await;
+    assert_limited(&hub, 3, "TOO_MANY_ROOMS_IN_STREAM").await;
+    let mut chat = hub.chat("a,b,c").await;
+    chat.send(join("d", live())).await;
+    assert_rejected(&chat.next().await, "d", 1, Code::ResourceExhausted, "TOO_MANY_ROOMS_IN_STREAM");
+}
+
+#[tokio::test]
+async fn d7_the_rooms_that_somebody_is_in_are_limited() {
+    let hub = Hub::start_with(|config| config.max_open_rooms = 2).await;
+    assert_limited(&hub, 2, "TOO_MANY_OPEN_ROOMS").await;
+}
+
+#[tokio::test]
+async fn d7_the_places_in_rooms_are_limited() {
+    let hub = Hub::start_with(|config| config.max_memberships = 2).await;
+    assert_limited(&hub, 2, "TOO_MANY_MEMBERSHIPS").await;
+}
+
+#[tokio::test]
+async fn who_joins_or_types_is_named_as_who_speaks_is() {
+    let hub = Hub::start().await;
+    let mut chat = hub.chat("den").await;
+    let mut nth = 0;
+    for bad in ["u".repeat(129), "a\n".into(), "\0".into(), "\u{85}".into()] {
+        for message in [join_as(&bad, "attic", live()), typing("den", &bad)] {
+            nth += 1;
+            let room = message.room.clone();
+            chat.send(message).await;
+            assert_rejected(&chat.next().await, &room, nth, Code::InvalidArgument, "INVALID_USER_ID");
+        }
+    }
+    chat.send(typing("den", "")).await;
+    assert_rejected(&chat.next().await, "den", nth + 1, Code::InvalidArgument, "INVALID_USER_ID");
+    for (n, good) in ["u".repeat(128), "☃".repeat(42), "two words".into()].iter().enumerate() {
+        chat.join_as(good, &format!("room{n}"), live()).await;
+        chat.send(typing("den", good)).await;
+    }
+    assert_eq!(chat.finish().await, []);
+}
+
+#[tokio::test]
+async fn an_event_of_a_client_names_itself_in_its_rejection() {
+    let hub = Hub::start().await;
+    let mut chat = hub.chat("den").await;
+    for message in [join("den", live()), leave("attic"), join("attic", Join { history: 1_001, ..live() })] {
+        chat.send(ChatMessage { id: "mine".into(), ..message }).await;
+        assert_eq!(rejected(&chat.next().await).id, "mine");
+    }
+}
+
+#[tokio::test]
+async fn d9_a_join_during_a_drain_is_rejected_unavailable() {
+    let hub = Hub::start().await;
+    let address = hub.address();
+    // Its window is shut, so it is not asked for more before it reads again: then it finds the drain and the joins at once.
+    let mut raw = Raw::connect(address).await;
+    let mut call = raw.chat("den").await;
+    let mut bob = hub.chat("den").await;
+    for _ in 0..64 {
+        bob.say("den", "bob", &"x".repeat(4_096)).await;
+        bob.next().await;
+    }
+    drop(bob);
+    let stopping = tokio::spawn(hub.shutdown());
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    soon(refused).await;
+    call.request.say(&join("attic", live())).await;
+    call.request.say(&join("cellar", live())).await;
+    raw.flushed().await;
+    let (heard, end) = call.response.rest().await;
+    assert_eq!(end.unwrap().code(), Code::Unavailable);
+    let (messages, answers): (Vec<_>, Vec<_>) = heard.into_iter().partition(|message| message.event.is_none());
+    assert_eq!(messages.len(), 64, "what was accepted is delivered");
+    assert!(is_draining(&answers[0]));
+    assert_eq!(answers.len(), 3);
+    for (answer, (nth, room)) in answers[1..].iter().zip([(1, "attic"), (2, "cellar")]) {
+        assert_rejected(answer, room, nth, Code::Unavailable, "DRAINING");
+        assert!(rejected(answer).retry_after.is_some(), "{answer:?}");
+    }
+    soon(stopping).await.unwrap();
+}
