@@ -23,7 +23,8 @@ use tonic::{
 use crate::support::{
     keyed,
     process::Process,
-    resuming::{Way, after, enter},
+    resuming::{Way, enter},
+    rooms::after,
     size, soon,
 };
 

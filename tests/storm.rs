@@ -12,7 +12,8 @@ use tokio::{task::JoinSet, time::timeout};
 use crate::support::{
     Hub,
     raw::{CHAT, Call, Raw, SUBSCRIBE},
-    resuming::{Way, after, joining},
+    resuming::Way,
+    rooms::{after, join},
     said, size,
 };
 
@@ -45,16 +46,16 @@ async fn epoch(hub: &Hub) -> String {
 }
 
 async fn enter(raw: &mut Raw, way: Way, seq: u64, epoch: &str) -> Call {
-    let join = after(seq, epoch);
+    let place = after(seq, epoch);
     match way {
         Way::Chat => {
             let mut call = raw.call(CHAT, Some("")).await;
-            call.request.say(&joining("den", join)).await;
+            call.request.say(&join("den", place)).await;
             call
         }
         Way::Subscribe => {
             let mut call = raw.call(SUBSCRIBE, None).await;
-            let rooms = vec![Position { room: "den".into(), join: Some(join) }];
+            let rooms = vec![Position { room: "den".into(), join: Some(place) }];
             call.request.say(&SubscribeRequest { rooms }).await;
             call.request.half_close();
             call

@@ -7,7 +7,7 @@ use rialto::proto::{
     rialto::v1::{
         ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
     },
-    user::{ChatMessage, CreateUserRequest, Join, ListUsersRequest, Presence, chat_message::Event},
+    user::{CreateUserRequest, Join, ListUsersRequest, Presence, chat_message::Event},
 };
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ use super::{RESETS, nothing_left_but, unread::fill};
 use crate::support::{
     Chat, Hub,
     raw::{CHAT, Call, Raw, SUBSCRIBE, framed},
-    resuming::joining,
+    rooms::{join_as, live, with_presence},
     said, soon,
     wire::connection,
 };
@@ -31,8 +31,7 @@ struct Watcher(Chat);
 impl Watcher {
     async fn of(hub: &Hub) -> Self {
         let mut chat = hub.chat("").await;
-        chat.send(joining("den", Join { presence: true, ..Join::default() })).await;
-        assert!(matches!(chat.next().await.event, Some(Event::Joined(_))));
+        chat.join("den", with_presence()).await;
         Self(chat)
     }
 
@@ -48,14 +47,10 @@ impl Watcher {
     }
 }
 
-fn join_as(user: &str) -> ChatMessage {
-    ChatMessage { user_id: user.into(), ..joining("den", Join::default()) }
-}
-
 /// A stream that has joined the den as this user.
 async fn joined(raw: &mut Raw, user: &str) -> Call {
     let mut call = raw.chat("").await;
-    call.request.say(&join_as(user)).await;
+    call.request.say(&join_as(user, "den", live())).await;
     assert!(matches!(call.response.next().await.event, Some(Event::Joined(_))));
     call
 }
@@ -205,7 +200,7 @@ async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
                         let mut call = raw.call(CHAT, Some(if m % 4 == 0 { "" } else { "attic,cellar" })).await;
                         for room in rooms(n).split(',') {
                             let join = Join { presence: true, history: 3, ..Join::default() };
-                            call.request.say(&ChatMessage { user_id: format!("user{m}"), ..joining(room, join) }).await;
+                            call.request.say(&join_as(&format!("user{m}"), room, join)).await;
                         }
                         call
                     } else {

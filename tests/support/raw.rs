@@ -198,9 +198,14 @@ impl Receiving {
 
     /// The next message, `None` where the messages end, or the reset. Only this opens the window again.
     pub async fn read<M: Message + Default>(&mut self) -> Result<Option<M>, h2::Error> {
+        Ok(self.frame().await?.map(|frame| M::decode(frame).unwrap()))
+    }
+
+    /// The same as it was encoded.
+    pub async fn frame(&mut self) -> Result<Option<Bytes>, h2::Error> {
         loop {
-            if let Some(message) = unframed(&mut self.read) {
-                return Ok(Some(message));
+            if let Some(frame) = unframed(&mut self.read) {
+                return Ok(Some(frame));
             }
             let (_, body) = self.body().await?;
             let Some(chunk) = soon(body.data()).await.transpose()? else { return Ok(None) };
@@ -222,21 +227,6 @@ impl Receiving {
                 Ok(None) => return (messages, self.status().await),
                 Err(reset) => return (messages, Err(reset)),
             }
-        }
-    }
-
-    /// The same, frame by frame: whoever reads hundreds of thousands looks only at what it needs.
-    pub async fn frame(&mut self) -> Result<Option<Bytes>, h2::Error> {
-        loop {
-            if let Some(len) = self.read.get(1..5).map(|len| u32::from_be_bytes(len.try_into().unwrap()) as usize)
-                && self.read.len() >= 5 + len
-            {
-                return Ok(Some(self.read.split_to(5 + len).freeze().split_off(5)));
-            }
-            let (_, body) = self.body().await?;
-            let Some(chunk) = soon(body.data()).await.transpose()? else { return Ok(None) };
-            body.flow_control().release_capacity(chunk.len())?;
-            self.read.extend_from_slice(&chunk);
         }
     }
 
@@ -264,10 +254,10 @@ pub fn framed(message: &impl Message) -> Bytes {
     frame.into()
 }
 
-fn unframed<M: Message + Default>(bytes: &mut BytesMut) -> Option<M> {
+fn unframed(bytes: &mut BytesMut) -> Option<Bytes> {
     let len = u32::from_be_bytes(bytes.get(1..5)?.try_into().unwrap()) as usize;
     bytes.get(..5 + len)?;
-    let frame = bytes.split_to(5 + len);
+    let mut frame = bytes.split_to(5 + len).freeze();
     assert_eq!(frame[0], 0, "not compressed");
-    Some(M::decode(&frame[5..]).unwrap())
+    Some(frame.split_off(5))
 }

@@ -369,7 +369,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
 #[test]
 fn d3_d5_whoever_enters_anywhere_is_told_where_it_stands_and_gets_the_rest_once_and_in_order() {
     let config =
-        ProptestConfig { cases: 40, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
+        ProptestConfig { cases: 48, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (refills, reads, removed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let history = (sizes(), prop::collection::vec(step(), 20..90));
