@@ -1,5 +1,6 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
+mod late;
 mod resume;
 mod unread;
 

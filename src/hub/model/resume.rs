@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::task::coop::unconstrained;
 
-use super::{ROOMS, draft, unframe};
+use super::{ROOMS, draft, late::Late, unframe};
 use steps::{Epoch, From, Sizes, Step, sizes, step};
 
 use crate::{
@@ -331,7 +331,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         },
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
-    let engine: Arc<dyn Engine> = engine;
+    let engine: Arc<dyn Engine> = Arc::new(Late(engine));
     let settings = Settings {
         ring_batches: sizes.ring_batches,
         ring_bytes: sizes.ring_bytes,
