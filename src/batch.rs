@@ -28,10 +28,10 @@ impl Batch {
         self.index.last().map_or(0, |(seq, _)| *seq)
     }
 
-    /// Its bytes.
+    /// Its share of a memory, in bytes, about.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        size_of::<Self>() + self.bytes.len() + self.index.len() * size_of::<(u64, u32)>()
     }
 
     /// The frames above `seq`, if there are any, without a copy.

@@ -41,7 +41,7 @@ pub struct Config {
     pub max_file_bytes: u64,
     /// Rooms that may exist.
     pub max_rooms: usize,
-    /// Rooms that somebody is in.
+    /// Rooms that somebody is in; each takes about 3 KiB, and 2 KiB more if somebody asked who is there.
     pub max_open_rooms: usize,
     /// Rooms that one stream may be in.
     pub max_rooms_per_stream: usize,
@@ -109,7 +109,7 @@ pub struct Config {
     pub keepalive_interval_seconds: u64,
     /// Seconds for its answer.
     pub keepalive_timeout_seconds: u64,
-    /// Seconds without any progress of its client after which a stream that has something to deliver is reset.
+    /// Seconds for a client to take what its stream has for it, a batch of up to 64 KiB; then the stream is reset.
     pub slow_reader_seconds: u64,
     /// Streams reset for a client's errors before its connection is closed (CVE-2025-8671).
     pub max_local_error_resets: usize,

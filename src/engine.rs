@@ -66,7 +66,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The last records of a room with a `seq` below `before`, in order: at most `max`, and no more than make a page. One consistent view.
     async fn read_before(&self, room: &RoomName, before: u64, max: usize) -> Result<Page, Error>;
 
-    /// The `seq` above which, up to `head`, lie the last `count` records; or all there are, if these are fewer.
+    /// The `seq` above which, up to `head`, lie the last `count` records; or all there are, if these are fewer. Never above `head`.
     async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error>;
 
     /// Where the room stands. Its `head` is at least the `seq` of every record whose receipt had resolved, or that had come out of the

@@ -1,9 +1,6 @@
-//! The actor that owns every room's ring and fans committed records out.
+//! The rooms: whoever is in one gets everything that is said there, in order, and nobody waits for anybody.
 //!
-//! Invariants:
-//! - Nobody is shown a record before the engine emitted it, which it does only when the record is durable.
-//! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
-//! - The actor awaits its inbox, its feed and nothing else; never the engine, never a subscriber.
+//! One actor owns them all; a [`Handle`] is the way to it, a [`Subscription`] what one stream receives.
 
 mod actor;
 mod budget;
@@ -48,7 +45,7 @@ pub struct Settings {
     pub ring_batches: usize,
     /// Bytes that the rings of all rooms keep; beyond, the oldest batches are given up.
     pub ring_bytes: usize,
-    /// Joins that may wait for the actor.
+    /// Questions, most of them joins, that may wait for the actor.
     pub inbox: usize,
     /// Rooms that somebody is in.
     pub open_rooms: usize,
@@ -119,7 +116,6 @@ struct Shared {
 enum Command {
     Join { room: RoomName, user_id: Option<Arc<str>>, presence: bool, joined: oneshot::Sender<Result<Joined, Error>> },
     Listen { room: RoomName, listener: oneshot::Sender<Option<Listener>> },
-    Online { rooms: Vec<RoomName>, counts: oneshot::Sender<Vec<usize>> },
     Count { counts: oneshot::Sender<Counts> },
 }
 
@@ -194,11 +190,8 @@ impl Handle {
     #[must_use]
     pub fn append_unasked(&self, draft: Draft) -> BoxFuture<'static, Result<Receipt, Refused>> {
         let hub = self.clone();
-        let mut place = async move { hub.append(draft).await }.boxed();
-        match place.as_mut().now_or_never() {
-            Some(outcome) => std::future::ready(outcome).boxed(),
-            None => unasked(place, || Err(Refused::new(None, EngineError::Stopped))),
-        }
+        let place = async move { hub.append(draft).await };
+        at_once_or_unasked(place, || Err(Refused::new(None, EngineError::Stopped)))
     }
 
     /// The log itself, for those who look without being there.
@@ -234,11 +227,10 @@ impl Handle {
         Changes::new(Arc::clone(&self.0.directory), |directory| &directory.rooms)
     }
 
-    /// How many distinct members each of these rooms has.
-    pub async fn online(&self, rooms: Vec<RoomName>) -> Result<Vec<usize>, Error> {
-        let (counts, answer) = oneshot::channel();
-        self.ask(Command::Online { rooms, counts }).await?;
-        answer.await.map_err(|_| Error::Closed)
+    /// How many distinct members a room has.
+    #[must_use]
+    pub fn members(&self, room: &RoomName) -> usize {
+        self.0.directory.members(room)
     }
 
     /// What the hub holds now.
@@ -275,4 +267,16 @@ fn unasked<T: Send + 'static>(
     let work = AbortOnDropHandle::new(tokio::spawn(work));
     // Only a runtime that ends, or a panic, takes it away.
     async move { work.await.unwrap_or_else(|_| vanished()) }.boxed()
+}
+
+/// The same for what mostly need not wait at all, and then costs no task.
+fn at_once_or_unasked<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    vanished: impl FnOnce() -> T + Send + 'static,
+) -> BoxFuture<'static, T> {
+    let mut work = work.boxed();
+    match work.as_mut().now_or_never() {
+        Some(outcome) => std::future::ready(outcome).boxed(),
+        None => unasked(work, vanished),
+    }
 }

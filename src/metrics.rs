@@ -35,6 +35,6 @@ pub struct Metrics {
     pub removed_messages: Counter,
     /// Signals (typing) that were dropped because the hub's feed was full.
     pub dropped_signals: Counter,
-    /// Streams that were reset because their client had read nothing for too long.
+    /// Streams that were told to end because their client had read nothing for too long; most of them are reset.
     pub slow_readers: Counter,
 }

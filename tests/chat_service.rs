@@ -114,13 +114,13 @@ async fn a_bad_message_is_not_published() {
     let mut service = hub.service().await;
     let event = ChatMessage { event: Some(Event::Typing(Typing {})), ..said("den", "ada", "") };
     let rows = [
-        (said("den", "ada", ""), "text", "INVALID_TEXT"),
-        (said("den", "ada", &"x".repeat(4_097)), "text", "INVALID_TEXT"),
-        (said("den", "ada", "a\0"), "text", "INVALID_TEXT"),
-        (said("den", "a\n", "hi"), "user_id", "INVALID_USER_ID"),
-        (keyed("den", "", "key", "hi"), "user_id", "INVALID_USER_ID"),
-        (keyed("den", "ada", &"k".repeat(129), "hi"), "id", "INVALID_ID"),
-        (said("No Den", "ada", "hi"), "room", "INVALID_ROOM"),
+        (said("den", "ada", ""), "message.text", "INVALID_TEXT"),
+        (said("den", "ada", &"x".repeat(4_097)), "message.text", "INVALID_TEXT"),
+        (said("den", "ada", "a\0"), "message.text", "INVALID_TEXT"),
+        (said("den", "a\n", "hi"), "message.user_id", "INVALID_USER_ID"),
+        (keyed("den", "", "key", "hi"), "message.user_id", "INVALID_USER_ID"),
+        (keyed("den", "ada", &"k".repeat(129), "hi"), "message.id", "INVALID_ID"),
+        (said("No Den", "ada", "hi"), "message.room", "INVALID_ROOM"),
         (event.clone(), "message.event", "INVALID_EVENT"),
         (ChatMessage { text: "with a text".into(), ..event }, "message.event", "INVALID_EVENT"),
     ];

@@ -106,6 +106,18 @@ async fn stopped_log() -> End {
     last(chat).await
 }
 
+async fn unreadable_log() -> End {
+    let hub = Hub::start().await;
+    let mut talker = hub.chat("den").await;
+    talker.say("den", "ada", "hi").await;
+    talker.next().await;
+    let file = rusqlite::Connection::open(hub.folder().join("rialto.db")).unwrap();
+    file.execute_batch("ALTER TABLE messages RENAME TO elsewhere").unwrap();
+    let chat = hub.chat("").await;
+    chat.send(join("den")).await;
+    last(chat).await
+}
+
 async fn damaged_log() -> End {
     let hub = tampered(|file| {
         let pages: Vec<usize> = {
@@ -176,6 +188,13 @@ async fn impossible_rooms() -> End {
     refused(&Hub::start().await, "No such room").await
 }
 
+async fn foreign_name() -> End {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.call_at("rialto.example", CHAT, None).await;
+    end(&call.response.end().await.unwrap())
+}
+
 async fn compressed() -> End {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -217,12 +236,14 @@ async fn streams_end_as_the_protocol_says() {
         ("you closed your side, and everything was answered", half_close().boxed()),
         ("the server shuts down; `draining` said when to come back", drain().boxed()),
         ("the server cannot write any more until it is restarted", stopped_log().boxed()),
+        ("the log could not be read this time", unreadable_log().boxed()),
         ("the log is damaged", damaged_log().boxed()),
-        ("you read nothing for `slow_reader_seconds`", slow_reader().boxed()),
+        ("you took nothing of what was there for `slow_reader_seconds`", slow_reader().boxed()),
         ("the connection was lost", lost_connection().boxed()),
         ("you sent a frame above the limit", too_large().boxed()),
         ("you closed your side in the middle of a message", truncated().boxed()),
         ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
+        ("you called a server without tokens by a name that is not this machine's", foreign_name().boxed()),
         ("you sent compressed messages", compressed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),

@@ -213,7 +213,7 @@ impl Engine for Embedded {
     async fn cursor_before(&self, room: &RoomName, head: u64, count: usize) -> Result<u64, Error> {
         let (floor, last) = self.floor_and_head(room)?;
         // Here the numbers of a room have no holes.
-        Ok(head.min(last).saturating_sub(count as u64).max(floor))
+        Ok(head.min(last).saturating_sub(count as u64).max(floor).min(head))
     }
 
     async fn position(&self, room: &RoomName) -> Result<Position, Error> {

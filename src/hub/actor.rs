@@ -1,4 +1,9 @@
-//! The one task that owns all rooms.
+//! The one task that owns all rooms, and fans committed records out.
+//!
+//! Invariants:
+//! - Nobody is shown a record before the engine emitted it, which it does only when the record is durable.
+//! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
+//! - The actor awaits its inbox, its feed and its clocks; never the engine, never a subscriber.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -156,10 +161,6 @@ impl Actor {
                 let again = self.rooms.get_mut(&room).map(|room| room.presence.listen_again());
                 _ = listener.send(again);
             }
-            Command::Online { rooms, counts } => {
-                let online = |room| self.rooms.get(room).map_or(0, |room| room.presence.online());
-                _ = counts.send(rooms.iter().map(online).collect());
-            }
             Command::Count { counts } => {
                 let members = self.rooms.values().map(Room::members).sum();
                 _ = counts.send(Counts { rooms: self.rooms.len(), members, ring_bytes: self.budget.held() });
@@ -204,6 +205,7 @@ impl Actor {
     fn in_presence(&mut self, name: &RoomName, change: impl FnOnce(&mut Presence, Instant)) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         change(&mut room.presence, Instant::now());
+        self.directory.set_members(name, room.presence.online());
         let due_at = room.presence.due_at();
         if due_at != room.check.as_ref().map(|(at, _)| *at) {
             if let Some((_, key)) = room.check.take() {

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Directory {
     /// How many places in rooms each user has.
     online: DashMap<Arc<str>, usize>,
+    /// Distinct members of the rooms that somebody is in.
+    members: DashMap<RoomName, usize>,
     pub(super) users: Board<Arc<str>>,
     pub(super) rooms: Board<RoomName>,
 }
@@ -26,11 +28,29 @@ pub(super) struct Directory {
 impl Directory {
     /// Remembers so many changes for those who watch and are behind, and lets so many watch.
     pub(super) fn new(changes: usize, watchers: usize) -> Self {
-        Self { online: DashMap::new(), users: Board::new(changes, watchers), rooms: Board::new(changes, watchers) }
+        Self {
+            online: DashMap::new(),
+            members: DashMap::new(),
+            users: Board::new(changes, watchers),
+            rooms: Board::new(changes, watchers),
+        }
     }
 
     pub(super) fn is_online(&self, user_id: &str) -> bool {
         self.online.contains_key(user_id)
+    }
+
+    pub(super) fn members(&self, room: &RoomName) -> usize {
+        self.members.get(room).map_or(0, |members| *members)
+    }
+
+    /// A room has so many now.
+    pub(super) fn set_members(&self, room: &RoomName, members: usize) {
+        if members == 0 {
+            self.members.remove(room);
+        } else {
+            self.members.insert(room.clone(), members);
+        }
     }
 
     /// The user has one more place.

@@ -31,8 +31,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// A user's typing is told at most once in so long.
 const TYPING_EVERY: Duration = Duration::from_secs(2);
 
-/// Words that a listener may be behind; then it is given the whole again.
-const RING: usize = 256;
+/// Words that a listener may be behind; then it is given the whole again. Every room that is listened to has so many places.
+const RING: usize = 32;
 
 /// Users who went and are still known for a while; of more at once, the last are told without delay, and forgotten.
 const REMEMBERED: usize = 256;
@@ -189,8 +189,11 @@ impl Presence {
     pub(super) fn typing(&mut self, user_id: String, stream: u64, now: Instant) {
         self.drop_unheard_ring();
         let Some(ring) = &self.ring else { return };
+        if self.typed.get(&user_id).is_some_and(|at| now.duration_since(*at) < TYPING_EVERY) {
+            return;
+        }
         self.typed.retain(|_, at| now.duration_since(*at) < TYPING_EVERY);
-        if self.typed.contains_key(&user_id) || self.typed.len() >= self.most.max(1) {
+        if self.typed.len() >= self.most.max(1) {
             return;
         }
         let message = ChatMessage {

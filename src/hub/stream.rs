@@ -127,10 +127,10 @@ impl Stream {
         given > 0 && self.0.began.elapsed().saturating_sub(Duration::from_millis(given)) >= patience
     }
 
-    /// It was asked to end, and has not in time.
-    fn is_overdue(&self) -> bool {
+    /// It was asked to end, and has not in time. One that is read again meanwhile may go on.
+    fn is_overdue(&self, patience: Duration) -> bool {
         let ended = self.0.ended.load(Ordering::Relaxed);
-        !ended && self.0.end.get().is_some_and(|(_, since)| since.elapsed() >= GRACE)
+        !ended && self.0.end.get().is_some_and(|(_, since)| since.elapsed() >= GRACE) && self.is_stuck(patience)
     }
 }
 
@@ -220,7 +220,7 @@ impl Streams {
                     metrics.slow_readers.inc();
                     stream.end(Reason::SlowReader);
                 }
-                if stream.is_overdue()
+                if stream.is_overdue(patience)
                     && let Some(task) = stream.0.task.get()
                 {
                     task.abort();

@@ -3,7 +3,7 @@
 //! They stand beside the generated servers, because those encode each message of each stream by themselves; here one framed batch serves
 //! all.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -156,7 +156,8 @@ impl Method {
     ) -> Result<Session, Status> {
         let hub = &self.parts.hub;
         let stream = Stream::current();
-        let subscription = enter(hub, &stream, entries).await?;
+        let entered = enter(hub, &stream, entries).await;
+        let subscription = entered.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
         Ok(Session::new(Start {
             hub: hub.clone(),
             stream,
@@ -164,14 +165,10 @@ impl Method {
             subscription,
             rules: Rules { text_bytes: self.settings.text_bytes },
             inflight: self.settings.inflight_per_stream,
-            reconnect_within: RECONNECT_WITHIN,
             place,
         }))
     }
 }
-
-/// Over so long the clients of a server that shuts down spread their reconnects.
-const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 async fn enter(hub: &hub::Handle, stream: &Stream, entries: Vec<(RoomName, Entry)>) -> Result<Subscription, Failure> {
     let mut subscription = hub.subscribe(stream.clone());

@@ -26,7 +26,7 @@ pub(super) struct Rules {
 #[derive(Debug)]
 pub(super) enum Request {
     Say(Draft),
-    Join { room: RoomName, entry: Entry },
+    Join { room: RoomName, id: String, entry: Entry },
     Leave { room: RoomName },
     Typing { room: RoomName, user_id: String },
 }
@@ -60,7 +60,7 @@ impl Rules {
             None => Request::Say(draft(message, room)),
             Some(Event::Join(join)) => {
                 let user_id = (!message.user_id.is_empty()).then(|| Arc::from(message.user_id));
-                Request::Join { room, entry: entry(join, user_id) }
+                Request::Join { room, id: message.id, entry: entry(join, user_id) }
             }
             Some(Event::Typing(_)) => Request::Typing { room, user_id: message.user_id },
             Some(_) => Request::Leave { room },
@@ -72,8 +72,9 @@ impl Rules {
         if message.event.is_some() {
             return Err(Failure::invalid("message.event", "INVALID_EVENT", "only plain messages can be published"));
         }
-        self.check_said(&message)?;
-        let room = RoomName::new(named(&message.room))?;
+        let in_message = |failure: Failure| failure.within("message");
+        self.check_said(&message).map_err(in_message)?;
+        let room = RoomName::new(named(&message.room)).map_err(|error| in_message(error.into()))?;
         Ok(draft(message, room))
     }
 

@@ -88,11 +88,15 @@ impl ChatService for Calls {
         Ok(Response::new(Box::pin(stream! {
             let mut after = None;
             loop {
+                if watch && draining.is_cancelled() {
+                    yield Err(Failure::draining().into());
+                    return;
+                }
                 let infos = hub.log().rooms(after.as_ref(), CHUNK).await.map_err(Failure::from)?;
                 let Some(last) = infos.last() else { break };
                 after = Some(last.name.clone());
-                for room in with_online(&hub, infos).await? {
-                    yield Ok(room);
+                for info in infos {
+                    yield Ok(wire(info, &hub));
                 }
             }
             let Some(mut changes) = changes else { return };
@@ -101,13 +105,11 @@ impl ChatService for Calls {
                     yield Err(Failure::draining().into());
                     return;
                 };
-                let names = names.map_err(Failure::from)?;
-                let mut infos = Vec::with_capacity(names.len());
-                for name in names {
-                    infos.extend(hub.log().room(&name).await.map_err(Failure::from)?);
-                }
-                for room in with_online(&hub, infos).await? {
-                    yield Ok(room);
+                for name in names.map_err(Failure::from)? {
+                    // One that was only joined does not exist yet.
+                    if let Some(info) = hub.log().room(&name).await.map_err(Failure::from)? {
+                        yield Ok(wire(info, &hub));
+                    }
                 }
             }
         })))
@@ -134,13 +136,11 @@ fn size(page_size: i32) -> Result<usize, Failure> {
     }
 }
 
-async fn with_online(hub: &hub::Handle, infos: Vec<RoomInfo>) -> Result<Vec<Room>, Failure> {
-    let online = hub.online(infos.iter().map(|info| info.name.clone()).collect()).await?;
-    let room = |(info, online): (RoomInfo, usize)| Room {
+fn wire(info: RoomInfo, hub: &hub::Handle) -> Room {
+    Room {
+        online: u32::try_from(hub.members(&info.name)).unwrap_or(u32::MAX),
         name: info.name.as_str().to_owned(),
         head_seq: info.head,
-        online: u32::try_from(online).unwrap_or(u32::MAX),
         created_at: info.created_at.seconds(),
-    };
-    Ok(infos.into_iter().zip(online).map(room).collect())
+    }
 }

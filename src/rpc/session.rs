@@ -42,7 +42,6 @@ pub(super) struct Start {
     pub(super) subscription: Subscription,
     pub(super) rules: Rules,
     pub(super) inflight: usize,
-    pub(super) reconnect_within: Duration,
     pub(super) place: OwnedSemaphorePermit,
 }
 
@@ -67,7 +66,6 @@ pub(super) struct Session {
     hub_ended: bool,
     /// The client was told that the server is shutting down.
     told_draining: bool,
-    reconnect_within: Duration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -116,7 +114,6 @@ impl Session {
             answered_last: false,
             hub_ended: false,
             told_draining: false,
-            reconnect_within: start.reconnect_within,
             _place: start.place,
         }
     }
@@ -143,16 +140,12 @@ impl Session {
         cx.waker().wake_by_ref();
     }
 
-    /// A stream in rooms ends behind them, after everything that was accepted; one in none has nobody to wait for.
     fn drain(&mut self) {
         if !std::mem::replace(&mut self.told_draining, true) {
             // Not all at once, or they would come to the next server all at once.
-            let reconnect_after = self.reconnect_within.mul_f32(fastrand::f32());
+            let reconnect_after = RECONNECT_WITHIN.mul_f32(fastrand::f32());
             let draining = Draining { reconnect_after: prost_types::Duration::try_from(reconnect_after).ok() };
             self.answer(&ChatMessage { event: Some(Event::Draining(draining)), ..ChatMessage::default() });
-        }
-        if self.subscription.is_empty() && self.waiting.is_none() {
-            self.take_no_more(Failure::draining().into());
         }
     }
 
@@ -190,7 +183,10 @@ impl Session {
                 self.waiting = None;
                 match entered {
                     Ok(entered) => self.subscription.add(entered),
-                    Err(error) => self.answer(&Failure::from(error).into_rejected(room, id, nth)),
+                    Err(error) => {
+                        let failure = Failure::from(error).in_drain(self.stream.is_draining());
+                        self.answer(&failure.into_rejected(room, id, nth));
+                    }
                 }
             }
         }
@@ -230,14 +226,13 @@ impl Session {
     fn take(&mut self, message: Result<ChatMessage, DecodeError>) {
         self.nth += 1;
         let nth = self.nth;
-        let id = message.as_ref().map(|message| message.id.clone()).unwrap_or_default();
         match self.rules.read(message, &self.subscription) {
             Ok(Request::Say(draft)) => {
                 let room = draft.room.clone();
                 let place = self.hub.append_unasked(draft);
                 self.waiting = Some(Waiting::Append { nth, room, place });
             }
-            Ok(Request::Join { room, entry }) => match self.may_enter(&room) {
+            Ok(Request::Join { room, id, entry }) => match self.may_enter(&room) {
                 Ok(()) => {
                     let entered = self.hub.clone().enter_unasked(room.clone(), entry);
                     self.waiting = Some(Waiting::Join { nth, room, id, entered });
@@ -310,6 +305,10 @@ impl Session {
 
     /// The end, if there is a reason and nothing is owed that could still come.
     fn end_if_settled(&mut self) -> Option<Frame<Bytes>> {
+        // In a drain a stream ends behind its rooms, after everything that was accepted; one in none has nobody to wait for.
+        if self.told_draining && self.subscription.is_empty() && self.waiting.is_none() {
+            self.take_no_more(Failure::draining().into());
+        }
         if self.hub_ended && !self.subscription.is_settled() {
             self.fail(self.why_the_hub_ended());
         }
@@ -370,6 +369,9 @@ impl Body for Session {
 fn renamed(status: Status) -> Status {
     if status.code() == Code::OutOfRange { Failure::oversize().into() } else { status }
 }
+
+/// Over so long the clients of a server that shuts down spread their reconnects.
+const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// The reason of every `left`: the client asked.
 const LEFT: &str = "LEFT";

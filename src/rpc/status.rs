@@ -47,6 +47,11 @@ impl Failure {
         Self { field: Some(field.into()), ..Self::new(Code::InvalidArgument, reason, detail) }
     }
 
+    /// In a drain whatever is not available any more is so because of it.
+    pub(crate) fn in_drain(self, draining: bool) -> Self {
+        if draining && self.code == Code::Unavailable { Self::draining() } else { self }
+    }
+
     /// The field is one of this one's.
     pub(crate) fn within(self, outer: &str) -> Self {
         Self { field: self.field.map(|field| format!("{outer}.{field}")), ..self }
@@ -194,15 +199,6 @@ impl From<hub::Error> for Failure {
             }
             hub::Error::Closed => EngineError::Stopped.into(),
             hub::Error::Engine(error) => error.into(),
-        }
-    }
-}
-
-impl From<hub::Ended> for Failure {
-    fn from(ended: hub::Ended) -> Self {
-        match ended {
-            hub::Ended::Failed(error) => error.into(),
-            hub::Ended::Closed => EngineError::Stopped.into(),
         }
     }
 }

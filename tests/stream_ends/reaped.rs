@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rialto::proto::{
     rialto::v1::{
-        ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
+        GetHistoryRequest, ListRoomsRequest, Position, PublishRequest, SubscribeRequest,
+        chat_service_client::ChatServiceClient,
     },
     user::{CreateUserRequest, Join, ListUsersRequest, Presence, chat_message::Event},
 };
@@ -265,6 +266,10 @@ async fn a_call_of_any_kind_that_is_not_read_is_reset() {
             calls.join_next().await.unwrap().unwrap();
         }
     }
+    for n in 0..64 {
+        let (mut client, message) = (client.clone(), Some(said("long", "ada", &format!("{n:04096}"))));
+        calls.spawn(async move { soon(client.publish(PublishRequest { message })).await.unwrap() });
+    }
     while calls.join_next().await.is_some() {}
     drop((users, client));
 
@@ -278,6 +283,8 @@ async fn a_call_of_any_kind_that_is_not_read_is_reset() {
         ("/user.UserService/ListUsers", framed(&ListUsersRequest::default())),
         ("/rialto.v1.ChatService/ListRooms", framed(&ListRoomsRequest::default())),
         (SUBSCRIBE, framed(&everything)),
+        // One message, but larger than what fits on its way.
+        ("/rialto.v1.ChatService/GetHistory", framed(&GetHistoryRequest { room: "long".into(), ..Default::default() })),
     ]
     .into_iter()
     .enumerate()

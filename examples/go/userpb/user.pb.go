@@ -1000,7 +1000,7 @@ func (x *Join) GetPresence() bool {
 	return false
 }
 
-// From the client: leave the room. Answered by `left`.
+// From the client: leave the room. Answered by `left`, if it was entered by `join`.
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -50,6 +50,8 @@ pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl Pl
     assert_eq!((back.records, back.floor), (page.records, page.floor));
     let cursor = engine.cursor_before(&room("many"), many[19], 100).await.unwrap();
     assert!((many[14]..many[15]).contains(&cursor), "all there are: {cursor}");
+    let overtaken = engine.cursor_before(&room("many"), many[3], 2).await.unwrap();
+    assert!(overtaken <= many[3], "who follows from there would miss {} without a word", overtaken - many[3]);
     assert_eq!((kept(&*engine, "few").await, engine.position(&room("few")).await.unwrap().floor), (few, 0));
 }
 

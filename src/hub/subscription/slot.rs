@@ -23,7 +23,7 @@ use crate::{
     batch,
     engine::{Error as EngineError, Position, RoomName},
     hub::{
-        Entered, Error, Handle, Membership, Stream,
+        Entered, Error, Handle, Membership, Stream, at_once_or_unasked,
         budget::{Kept, Part},
         entry::gap,
         history::Page,
@@ -192,7 +192,8 @@ impl Slot {
             self.batches = BroadcastStream::new(ring.subscribe());
         }
         let (hub, room) = (self.hub.clone(), self.room.clone());
-        let position = unasked(async move { hub.0.engine.position(&room).await }, || Err(EngineError::Stopped));
+        let position = async move { hub.0.engine.position(&room).await };
+        let position = at_once_or_unasked(position, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Locating(position)));
     }
 
