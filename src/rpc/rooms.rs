@@ -96,7 +96,7 @@ impl ChatService for Calls {
                 let Some(last) = infos.last() else { break };
                 after = Some(last.name.clone());
                 for info in infos {
-                    yield Ok(wire(info, &hub));
+                    yield Ok(wire(&info, &hub));
                 }
             }
             let Some(mut changes) = changes else { return };
@@ -108,7 +108,7 @@ impl ChatService for Calls {
                 for name in names.map_err(Failure::from)? {
                     // One that was only joined does not exist yet.
                     if let Some(info) = hub.log().room(&name).await.map_err(Failure::from)? {
-                        yield Ok(wire(info, &hub));
+                        yield Ok(wire(&info, &hub));
                     }
                 }
             }
@@ -136,7 +136,7 @@ fn size(page_size: i32) -> Result<usize, Failure> {
     }
 }
 
-fn wire(info: RoomInfo, hub: &hub::Handle) -> Room {
+fn wire(info: &RoomInfo, hub: &hub::Handle) -> Room {
     Room {
         online: u32::try_from(hub.members(&info.name)).unwrap_or(u32::MAX),
         name: info.name.as_str().to_owned(),
