@@ -12,11 +12,6 @@ use rialto::proto::{
     user::{ChatMessage, Join, Typing, chat_message::Event},
 };
 use tonic::{Code, Status, Streaming, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-};
 
 use crate::support::{
     Chat, Hub, keyed, said, soon,
@@ -192,29 +187,4 @@ async fn d9_published_during_a_drain_it_is_in_the_log_or_refused() {
     }
     assert!(published.iter().all(|message| kept.contains(message)), "acknowledged is durable");
     assert!(kept.len() <= published.len() + 4, "at most the last one of each was kept without an answer");
-}
-
-#[tokio::test]
-async fn tools_find_the_service() {
-    let hub = Hub::start().await;
-    let channel = connection(hub.address()).await;
-    let request = HealthCheckRequest { service: "rialto.v1.ChatService".into() };
-    let answer = HealthClient::new(channel.clone()).check(request).await.unwrap().into_inner();
-    assert_eq!(answer.status(), ServingStatus::Serving);
-
-    let mut reflection = ServerReflectionClient::new(channel);
-    let mut ask = async |request| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
-        let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
-        soon(answers.message()).await.unwrap().unwrap().message_response.unwrap()
-    };
-    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
-        panic!("no list");
-    };
-    assert!(list.service.iter().any(|service| service.name == "rialto.v1.ChatService"), "{list:?}");
-    for method in ["Subscribe", "Publish", "GetHistory", "ListRooms"] {
-        let symbol = format!("rialto.v1.ChatService.{method}");
-        let answer = ask(MessageRequest::FileContainingSymbol(symbol)).await;
-        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{method}: {answer:?}");
-    }
 }

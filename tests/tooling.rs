@@ -17,7 +17,7 @@ async fn channel(hub: &Hub) -> Channel {
 async fn health_says_serving_and_a_watch_hears_of_the_end() {
     let hub = Hub::start().await;
     let mut health = HealthClient::new(channel(&hub).await);
-    for service in ["", "user.UserService"] {
+    for service in ["", "user.UserService", "rialto.v1.ChatService"] {
         let request = HealthCheckRequest { service: service.into() };
         let answer = health.check(request).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
@@ -49,9 +49,15 @@ async fn reflection_lists_every_service_and_its_methods() {
         panic!("no list");
     };
     let services: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    assert!(services.contains(&"user.UserService") && services.contains(&"grpc.health.v1.Health"), "{services:?}");
-    let chat = ask(MessageRequest::FileContainingSymbol("user.UserService.Chat".into())).await;
-    assert!(matches!(chat, MessageResponse::FileDescriptorResponse(_)), "{chat:?}");
+    for service in ["user.UserService", "rialto.v1.ChatService", "grpc.health.v1.Health"] {
+        assert!(services.contains(&service), "{services:?}");
+    }
+    let rooms =
+        ["Subscribe", "Publish", "GetHistory", "ListRooms"].map(|method| format!("rialto.v1.ChatService.{method}"));
+    for symbol in rooms.into_iter().chain(["user.UserService.Chat".into()]) {
+        let answer = ask(MessageRequest::FileContainingSymbol(symbol.clone())).await;
+        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{symbol}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,9 @@ use crate::{
 /// Watchers of rooms are told of a room at most once in so long.
 const DIRECTORY_EVERY: Duration = Duration::from_secs(1);
 
+/// What a signal counts for in a turn: those who type without end must not hold up what was said before.
+const SIGNAL_BYTES: usize = 1024;
+
 pub(super) struct Actor {
     rooms: HashMap<RoomName, Room>,
     commands: mpsc::Receiver<Command>,
@@ -118,7 +121,7 @@ impl Actor {
         }
     }
 
-    /// Says how many bytes of messages there were.
+    /// Says how many bytes of messages there were, or what counts as such: a turn ends, whatever comes.
     fn take(&mut self, fed: Fed) -> usize {
         let records = match fed {
             Fed::Records(records) => records,
@@ -126,7 +129,7 @@ impl Actor {
                 if let Some(room) = self.rooms.get_mut(&room) {
                     room.presence.typing(user_id, stream, Instant::now());
                 }
-                return 0;
+                return SIGNAL_BYTES;
             }
         };
         let watched = self.directory.rooms.is_watched();

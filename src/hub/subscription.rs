@@ -78,7 +78,9 @@ impl Subscription {
 
     /// Follows a room that was entered, and that it [may enter](Self::may_enter).
     pub fn add(&mut self, entered: Entered) {
-        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let is_full = self.by_room.len() == self.slots.len();
+        let free = if is_full { None } else { self.slots.iter().position(Option::is_none) };
+        let free = free.unwrap_or(self.slots.len());
         if free == self.slots.len() {
             self.slots.push(None);
         }

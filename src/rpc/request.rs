@@ -53,9 +53,12 @@ impl Rules {
         })?;
         let room = named(&message.room);
         let failed = |failure| Bad { failure, room: room.to_owned(), id: message.id.clone() };
-        self.check(&message, subscription).map_err(failed)?;
-        let known = subscription.room(room).cloned().map_or_else(|| RoomName::new(room).map_err(Failure::from), Ok);
-        let room = known.map_err(failed)?;
+        self.check(&message).map_err(failed)?;
+        let room = match &message.event {
+            Some(Event::Join(_)) => RoomName::new(room).map_err(Failure::from),
+            _ => entered(room, subscription),
+        };
+        let room = room.map_err(failed)?;
         Ok(match message.event {
             None => Request::Say(draft(message, room)),
             Some(Event::Join(join)) => {
@@ -78,26 +81,22 @@ impl Rules {
         Ok(draft(message, room))
     }
 
-    fn check(&self, message: &ChatMessage, subscription: &Subscription) -> Result<(), Failure> {
+    fn check(&self, message: &ChatMessage) -> Result<(), Failure> {
         if message.event.is_some() && !message.text.is_empty() {
             return Err(Failure::invalid("text", "INVALID_TEXT", "an event has no text; send them apart"));
         }
         match &message.event {
-            None => {
-                self.check_said(message)?;
-                is_in(&message.room, subscription)
-            }
+            None => self.check_said(message),
             Some(Event::Join(join)) => {
                 check_user_id(message)?;
                 check_join(join)
             }
-            Some(Event::Leave(_)) => is_in(&message.room, subscription),
+            Some(Event::Leave(_)) => Ok(()),
             Some(Event::Typing(_)) => {
                 if message.user_id.is_empty() {
                     return Err(Failure::invalid("user_id", "INVALID_USER_ID", "somebody must be typing"));
                 }
-                check_user_id(message)?;
-                is_in(&message.room, subscription)
+                check_user_id(message)
             }
             Some(Event::RefreshToken(_)) => Err(Failure::not_yet("refresh_token")),
             Some(
@@ -172,10 +171,10 @@ fn is_name(value: &str) -> bool {
     value.len() <= NAME_BYTES && !value.contains(char::is_control)
 }
 
-fn is_in(room: &str, subscription: &Subscription) -> Result<(), Failure> {
-    let name = named(room);
-    if subscription.room(name).is_some() {
-        return Ok(());
+/// The room of this name, if the stream is in it.
+fn entered(name: &str, subscription: &Subscription) -> Result<RoomName, Failure> {
+    if let Some(room) = subscription.room(name) {
+        return Ok(room.clone());
     }
     let name = RoomName::new(name)?;
     let detail = format!("the stream is not in the room {name}");

@@ -29,22 +29,15 @@ pub(super) fn read(
     max: usize,
     page_bytes: usize,
 ) -> rusqlite::Result<Page> {
-    let transaction = connection.transaction()?;
-    let (floor, head) = floor_and_head(&transaction, room)?;
-    let select = transaction.prepare_cached(
-        "SELECT seq, time, user_id, id, text FROM messages
-         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?",
-    )?;
-    // A cursor beyond what SQLite can hold is beyond every message.
-    let above = i64::try_from(after).unwrap_or(i64::MAX);
-    let limit = i64::try_from(max).unwrap_or(i64::MAX);
-    let (records, cut) = take_page(select, room, params![room.as_str(), above, limit], page_bytes)?;
-    let through = match records.last() {
-        Some(last) if cut || records.len() >= max => last.seq,
-        None if max == 0 => after.min(head),
-        _ => head,
+    const FORWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
+         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?";
+    let (mut page, cut) = look(connection, room, FORWARDS, after, max, page_bytes)?;
+    page.through = match page.records.last() {
+        Some(last) if cut || page.records.len() >= max => last.seq,
+        None if max == 0 => after.min(page.head),
+        _ => page.head,
     };
-    Ok(Page { records, through, floor, head })
+    Ok(page)
 }
 
 /// The same backwards.
@@ -55,17 +48,31 @@ pub(super) fn read_before(
     max: usize,
     page_bytes: usize,
 ) -> rusqlite::Result<Page> {
+    const BACKWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
+         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?";
+    let (mut page, _) = look(connection, room, BACKWARDS, before, max, page_bytes)?;
+    page.records.reverse();
+    page.through = page.head.min(before.saturating_sub(1));
+    Ok(page)
+}
+
+/// What a select finds from a `seq` on, and where the room stands at that moment. Says also whether the bytes cut it.
+fn look(
+    connection: &mut Connection,
+    room: &RoomName,
+    select: &str,
+    from: u64,
+    max: usize,
+    page_bytes: usize,
+) -> rusqlite::Result<(Page, bool)> {
     let transaction = connection.transaction()?;
     let (floor, head) = floor_and_head(&transaction, room)?;
-    let select = transaction.prepare_cached(
-        "SELECT seq, time, user_id, id, text FROM messages
-         WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?",
-    )?;
+    let select = transaction.prepare_cached(select)?;
+    // A cursor beyond what SQLite can hold is beyond every message.
+    let from = i64::try_from(from).unwrap_or(i64::MAX);
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
-    let below = i64::try_from(before).unwrap_or(i64::MAX);
-    let (mut records, _) = take_page(select, room, params![room.as_str(), below, limit], page_bytes)?;
-    records.reverse();
-    Ok(Page { records, through: head.min(before.saturating_sub(1)), floor, head })
+    let (records, cut) = take_page(select, room, params![room.as_str(), from, limit], page_bytes)?;
+    Ok((Page { records, through: head, floor, head }, cut))
 }
 
 /// Of the rooms with these ids and floors, as far as they have messages: the time of the first one above the floor.
