@@ -1,0 +1,2 @@
+//! Measures a chat hub.
+fn main() {}
