@@ -1,2 +1,46 @@
-//! Measures a chat hub.
-fn main() {}
+//! `rialto-load` measures a chat hub message by message, from publish to delivery, beside systems to compare it with.
+//!
+//! It knows the wire and nothing of the server's inside: what it reports, any client could see. The parts, in the order in which they use
+//! each other: a part uses those below its line.
+
+#![allow(
+    unreachable_pub,
+    reason = "a program: nothing is reachable from outside, and `pub` says that another part uses it"
+)]
+
+mod cli;
+
+mod alternate;
+mod verbs;
+
+mod launch;
+mod systems;
+
+mod chart;
+mod report;
+mod subscriber;
+
+mod bare;
+mod check;
+mod frames;
+mod process;
+mod schedule;
+mod stamp;
+mod tally;
+
+mod proto;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::say(&format!("rialto-load: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a bare server does wrong on purpose, to show that a load finds it.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::frames;
+
+/// One thing, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// Leaves a message out.
+    Drop,
+    /// Sends a message twice.
+    Double,
+    /// Sends a message after the one behind it.
+    Reorder,
+}
+
+/// Does it to one message of all that pass.
+#[derive(Debug)]
+pub struct Breaker {
+    fault: Fault,
+    passed: u64,
+    kept: Option<Bytes>,
+}
+
+/// Which message it is.
+const VICTIM: u64 = 50;
+
+impl Breaker {
+    /// Nothing has passed yet.
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, passed: 0, kept: None }
+    }
+
+    /// What becomes of these whole frames.
+    pub fn pass(&mut self, mut chunk: Bytes) -> Bytes {
+        let mut passed = BytesMut::new();
+        while let Some(frame) = frames::split_first(&mut chunk) {
+            self.passed += 1;
+            match (self.fault, self.passed == VICTIM) {
+                (_, false) => passed.extend_from_slice(&frame),
+                (Fault::Drop, true) => {}
+                (Fault::Double, true) => passed.extend_from_slice(&[&frame[..], &frame].concat()),
+                (Fault::Reorder, true) => {
+                    self.kept = Some(frame);
+                    continue;
+                }
+            }
+            if let Some(kept) = self.kept.take() {
+                passed.extend_from_slice(&kept);
+            }
+        }
+        passed.freeze()
+    }
+}

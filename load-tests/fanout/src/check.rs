@@ -1,0 +1,167 @@
+//! What every subscriber holds its system to: each room's messages all there, once, in order.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::{self, Display, Formatter},
+};
+
+use crate::stamp::{Room, Stamp};
+
+/// What a system did that it must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Violation {
+    /// A message never came.
+    Gap,
+    /// A message came twice.
+    Duplicate,
+    /// A message came after a later one of the same publisher.
+    Reordered,
+    /// A `seq` was not above the one before it in its room.
+    SeqWentBack,
+    /// A message that nobody published.
+    Foreign,
+    /// A word of the server that this load does not call for, such as `rejected` or `gap`.
+    Unexpected,
+    /// A stream ended before it was told to.
+    Ended,
+}
+
+impl Display for Violation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gap => "missing",
+            Self::Duplicate => "delivered twice",
+            Self::Reordered => "out of order",
+            Self::SeqWentBack => "with a seq that went back",
+            Self::Foreign => "that nobody published",
+            Self::Unexpected => "unexpected words of the server",
+            Self::Ended => "streams ended early",
+        })
+    }
+}
+
+/// What one subscriber has seen.
+#[derive(Debug, Default)]
+pub struct Check {
+    rooms: HashMap<Room, Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    last_seq: u64,
+    publishers: HashMap<u32, Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    next: u64,
+    /// Below `next`, and not seen yet.
+    missing: BTreeSet<u64>,
+}
+
+/// A stream that misses more has been shown to be broken; what it misses beyond is not told apart any more.
+const MISSING: u64 = 10_000;
+
+impl Check {
+    /// A delivery, with its `seq` where the system has such.
+    pub fn see(&mut self, seq: Option<u64>, stamp: &Stamp) -> Result<(), Violation> {
+        let seen = self.rooms.entry(stamp.room).or_default();
+        let in_order = seq.is_none_or(|seq| seq > seen.last_seq);
+        seen.last_seq = seen.last_seq.max(seq.unwrap_or(0));
+        let progress = seen.publishers.entry(stamp.publisher).or_default();
+        progress.see(stamp.nth)?;
+        if in_order { Ok(()) } else { Err(Violation::SeqWentBack) }
+    }
+
+    /// The subscriber is told of this publisher's messages from `first` on.
+    pub fn begin(&mut self, room: Room, publisher: u32, first: u64) {
+        let seen = self.rooms.entry(room).or_default();
+        seen.publishers.insert(publisher, Progress { next: first, missing: BTreeSet::new() });
+    }
+
+    /// Messages that a publisher published, in a room that the subscriber was in all the time, and that never came.
+    pub fn missing(&self, room: Room, publisher: u32, published: u64) -> u64 {
+        let progress = self.rooms.get(&room).and_then(|seen| seen.publishers.get(&publisher));
+        progress.map_or(published, |progress| progress.missing.len() as u64 + published.saturating_sub(progress.next))
+    }
+
+    /// The last `seq` of a room that came.
+    pub fn last_seq(&self, room: Room) -> u64 {
+        self.rooms.get(&room).map_or(0, |seen| seen.last_seq)
+    }
+}
+
+impl Progress {
+    fn see(&mut self, nth: u64) -> Result<(), Violation> {
+        if nth >= self.next {
+            let skipped = (nth - self.next).min(MISSING.saturating_sub(self.missing.len() as u64));
+            self.missing.extend(nth - skipped..nth);
+            self.next = nth + 1;
+            return Ok(());
+        }
+        if self.missing.remove(&nth) { Err(Violation::Reordered) } else { Err(Violation::Duplicate) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a subscriber says of these messages, `(seq, nth)`, of which there were four.
+    fn verdict(messages: &[(u64, u64)]) -> (Vec<Violation>, u64) {
+        let mut check = Check::default();
+        let see =
+            |(seq, nth): &(u64, u64)| check.see(Some(*seq), &Stamp { room: 1, publisher: 0, nth: *nth, due: 0 }).err();
+        let violations = messages.iter().filter_map(see).collect();
+        (violations, check.missing(1, 0, 4))
+    }
+
+    #[test]
+    fn a_whole_stream_passes() {
+        assert_eq!(verdict(&[(1, 0), (2, 1), (5, 2), (9, 3)]), (vec![], 0));
+    }
+
+    #[test]
+    fn what_was_dropped_is_missed_wherever_it_was() {
+        for dropped in 0..4 {
+            let left: Vec<_> = (0..4).filter(|n| *n != dropped).map(|n| (n + 1, n)).collect();
+            assert_eq!(verdict(&left), (vec![], 1), "without {dropped}");
+        }
+        assert_eq!(verdict(&[]), (vec![], 4));
+    }
+
+    #[test]
+    fn what_was_doubled_is_found() {
+        assert_eq!(verdict(&[(1, 0), (2, 1), (3, 1), (4, 2), (5, 3)]), (vec![Violation::Duplicate], 0));
+        assert_eq!(verdict(&[(1, 0), (2, 1), (3, 2), (4, 3), (4, 3)]), (vec![Violation::Duplicate], 0));
+    }
+
+    #[test]
+    fn what_was_reordered_is_found() {
+        assert_eq!(verdict(&[(1, 0), (2, 2), (3, 1), (4, 3)]), (vec![Violation::Reordered], 0));
+    }
+
+    #[test]
+    fn a_seq_that_goes_back_or_stands_still_is_found() {
+        assert_eq!(verdict(&[(1, 0), (3, 1), (2, 2), (4, 3)]), (vec![Violation::SeqWentBack], 0));
+        assert_eq!(verdict(&[(1, 0), (2, 1), (2, 2), (4, 3)]), (vec![Violation::SeqWentBack], 0));
+    }
+
+    #[test]
+    fn rooms_and_publishers_are_told_apart() {
+        let mut check = Check::default();
+        for (room, publisher, nth) in [(1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1), (2, 0, 1), (1, 1, 1)] {
+            assert_eq!(check.see(None, &Stamp { room, publisher, nth, due: 0 }), Ok(()));
+        }
+        assert_eq!(check.missing(2, 1, 1), 1);
+        assert_eq!(check.missing(1, 1, 2), 0);
+    }
+
+    #[test]
+    fn who_comes_later_misses_nothing_of_before() {
+        let mut check = Check::default();
+        check.begin(1, 0, 2);
+        assert_eq!(check.see(None, &Stamp { room: 1, publisher: 0, nth: 2, due: 0 }), Ok(()));
+        assert_eq!(check.missing(1, 0, 4), 1);
+    }
+}

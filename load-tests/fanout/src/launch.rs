@@ -1,0 +1,141 @@
+//! Starts what is measured: each time anew, on fresh data.
+
+use std::{env, path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    process::Process,
+    systems::{System, rialto::Rialto, tcp::Tcp},
+};
+
+/// Which system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The hub.
+    Rialto,
+    /// A bare TCP server that writes the same bytes to every connection.
+    Tcp,
+    /// A NATS server; for `publish`, JetStream with a log that is synced.
+    Nats,
+    /// SQLite in this process, without a server; for `publish`.
+    Sqlite,
+}
+
+impl Kind {
+    /// As it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rialto => "rialto",
+            Self::Tcp => "tcp",
+            Self::Nats => "nats",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+/// Knows where the programs are.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    /// The hub's binary.
+    pub rialto: PathBuf,
+    /// The NATS server's.
+    pub nats_server: PathBuf,
+    /// Systems that run already: measured instead of one that is started.
+    pub running: Vec<Address>,
+}
+
+/// A system that runs.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Which it is.
+    pub kind: Kind,
+    /// `host:port`.
+    pub address: String,
+    /// Its process.
+    pub process: Process,
+}
+
+/// A system that was started; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// `host:port`.
+    pub address: String,
+    /// Its process.
+    pub process: Process,
+    kind: Kind,
+    child: Option<Child>,
+    _folder: Option<TempDir>,
+}
+
+/// For the line in which a server says where it listens.
+const START: Duration = Duration::from_secs(30);
+
+impl Launcher {
+    /// Starts a system.
+    pub async fn start(&self, kind: Kind) -> Result<Server> {
+        if let Some(running) = self.running.iter().find(|running| running.kind == kind) {
+            let Address { address, process, .. } = running.clone();
+            return Ok(Server { address, process, kind, child: None, _folder: None });
+        }
+        let folder = tempfile::tempdir()?;
+        let command = match kind {
+            Kind::Rialto => {
+                let mut command = Command::new(&self.rialto);
+                command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(folder.path());
+                command
+            }
+            Kind::Tcp => {
+                let mut command = Command::new(env::current_exe()?);
+                command.args(["bare", "tcp"]);
+                command
+            }
+            Kind::Nats | Kind::Sqlite => bail!("there is no server {}", kind.name()),
+        };
+        let (child, address) = spawn(command).await?;
+        let process = Process::new(child.id().context("the server has ended")?)?;
+        Ok(Server { address, process, kind, child: Some(child), _folder: Some(folder) })
+    }
+}
+
+/// Starts a server that says `listening on SCHEME://ADDRESS` as its first line.
+async fn spawn(mut command: Command) -> Result<(Child, String)> {
+    let program = command.as_std().get_program().to_owned();
+    // Nothing that is set for another server may reach this one.
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIALTO_")) {
+        command.env_remove(name);
+    }
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
+    let output = child.stdout.take().context("no output")?;
+    let mut line = String::new();
+    timeout(START, BufReader::new(output).read_line(&mut line)).await.context("the server does not listen")??;
+    let address = line.trim().rsplit_once("://").map(|(_, address)| address.to_owned());
+    Ok((child, address.with_context(|| format!("{} did not say where it listens", program.display()))?))
+}
+
+impl Server {
+    /// The way to it, for loads that are the same for every system.
+    pub fn system(&self) -> Result<Box<dyn System>> {
+        let address = self.address.clone();
+        Ok(match self.kind {
+            Kind::Rialto => Box::new(Rialto { address }),
+            Kind::Tcp => Box::new(Tcp { address }),
+            Kind::Nats | Kind::Sqlite => bail!("{} does not fan out", self.kind.name()),
+        })
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(child) = &mut self.child {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! What was measured, for people and for programs.
+
+use std::{collections::BTreeMap, fs::File, path::Path};
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::{launch::Kind, tally::Tally};
+
+/// Figures by name. The unit is part of the name.
+pub type Figures = BTreeMap<&'static str, f64>;
+
+/// One run of a load against one system.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// Which system.
+    pub system: &'static str,
+    /// What was measured.
+    pub figures: Figures,
+    /// Latencies in microseconds, by the part of the deliveries that were not slower.
+    pub latencies: Vec<(f64, f64)>,
+    /// Deliveries a second, by [`BUCKET`](crate::tally::BUCKET).
+    pub throughput: Vec<f64>,
+}
+
+impl Run {
+    /// A run without figures yet.
+    pub fn new(kind: Kind) -> Self {
+        Self { system: kind.name(), figures: Figures::new(), latencies: Vec::new(), throughput: Vec::new() }
+    }
+
+    /// Takes what the subscribers saw, and fails if that was wrong.
+    pub fn take(&mut self, tally: &Tally) -> Result<()> {
+        tally.verdict()?;
+        self.take_latencies(&tally.latencies()?);
+        self.throughput = tally.throughput();
+        Ok(())
+    }
+
+    /// Takes latencies in microseconds.
+    pub fn take_latencies(&mut self, latencies: &Histogram<u64>) {
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64;
+        self.figures.extend([("p50_us", at(0.5)), ("p90_us", at(0.9)), ("p99_us", at(0.99)), ("max_us", at(1.0))]);
+        self.latencies = QUANTILES.iter().map(|quantile| (*quantile, at(*quantile))).collect();
+    }
+}
+
+/// Where a curve of latencies is drawn through.
+const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
+
+/// How the hub compares to another system, over the alternations.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ratio {
+    /// To which system.
+    pub against: &'static str,
+    /// In which figure.
+    pub figure: &'static str,
+    /// The middle one of the alternations' ratios.
+    pub median: f64,
+    /// The lowest.
+    pub lowest: f64,
+    /// The highest.
+    pub highest: f64,
+}
+
+/// A load, and everything that was measured under it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Which load.
+    pub verb: &'static str,
+    /// How it was set.
+    pub settings: serde_json::Value,
+    /// In the order in which they ran.
+    pub runs: Vec<Run>,
+    /// Empty without another system.
+    pub ratios: Vec<Ratio>,
+}
+
+impl Report {
+    /// Compares the hub's runs to those of every other system, pair by pair.
+    pub fn compare(&mut self, figure: &'static str) {
+        let of = |system: &'static str| {
+            self.runs.iter().filter(move |run| run.system == system).filter_map(|run| run.figures.get(figure).copied())
+        };
+        let mut others: Vec<_> = self.runs.iter().map(|run| run.system).filter(|name| *name != "rialto").collect();
+        others.sort_unstable();
+        others.dedup();
+        let ratio = |against| {
+            let mut ratios: Vec<_> = of("rialto").zip(of(against)).map(|(own, other)| own / other).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
+            Some(Ratio { against, figure, median: *ratios.get(ratios.len() / 2)?, lowest, highest })
+        };
+        self.ratios = others.into_iter().filter_map(ratio).collect();
+    }
+
+    /// Writes it for programs.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(serde_json::to_writer_pretty(file, self)?)
+    }
+
+    /// As tables, for people.
+    pub fn tables(&self) -> String {
+        let mut names: Vec<_> = self.runs.iter().flat_map(|run| run.figures.keys().copied()).collect();
+        names.sort_unstable();
+        names.dedup();
+        // A line a figure and a column a run: there are more figures than fit into a line.
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header(std::iter::once(self.verb).chain(self.runs.iter().map(|run| run.system)));
+        for name in names {
+            let cell = |run: &Run| run.figures.get(name).map_or_else(String::new, |figure| readable(*figure));
+            table.add_row(std::iter::once(name.to_owned()).chain(self.runs.iter().map(cell)));
+        }
+        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        let mut text = table.to_string();
+        for Ratio { against, figure, median, lowest, highest } in &self.ratios {
+            text += &format!("\n{figure}: {median:.2} x {against} ({lowest:.2} to {highest:.2})");
+        }
+        text
+    }
+}
+
+/// As many digits as matter.
+fn readable(figure: f64) -> String {
+    if figure >= 100.0 || figure.fract() == 0.0 {
+        let digits = format!("{figure:.0}");
+        let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+        groups.join(",")
+    } else {
+        format!("{figure:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        let run = |kind, figure| Run { figures: Figures::from([("f", figure)]), ..Run::new(kind) };
+        let runs = vec![
+            run(Kind::Rialto, 1.0),
+            run(Kind::Tcp, 2.0),
+            run(Kind::Tcp, 4.0),
+            run(Kind::Rialto, 8.0),
+            run(Kind::Rialto, 3.0),
+            run(Kind::Tcp, 3.0),
+        ];
+        let mut report = Report { verb: "burst", settings: serde_json::Value::Null, runs, ratios: Vec::new() };
+        report.compare("f");
+        let ratios: Vec<_> = report.ratios.iter().map(|ratio| (ratio.median, ratio.lowest, ratio.highest)).collect();
+        assert_eq!(ratios, [(1.0, 0.5, 2.0)]);
+        assert!(report.tables().contains("f: 1.00 x tcp (0.50 to 2.00)"), "{}", report.tables());
+    }
+
+    #[test]
+    fn figures_are_readable() {
+        assert_eq!(readable(1_234_567.8), "1,234,568");
+        assert_eq!(readable(12.345), "12.35");
+        assert_eq!(readable(7.0), "7");
+    }
+}

@@ -1,0 +1,114 @@
+//! The bare TCP server of this program: nothing but the bytes, to every connection.
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinSet,
+};
+
+use super::{Connection, Member, System, rialto};
+use crate::{
+    bare::tcp::WELCOME,
+    frames::{self, Reader},
+    proto::user::ChatMessage,
+    stamp::Room,
+    subscriber::Subscriber,
+};
+
+/// A bare server.
+#[derive(Debug)]
+pub struct Tcp {
+    /// `host:port`.
+    pub address: String,
+}
+
+#[derive(Debug)]
+struct Address(String);
+
+#[derive(Debug)]
+struct Socket {
+    writing: OwnedWriteHalf,
+    said: u64,
+    _reading: JoinSet<()>,
+}
+
+#[async_trait]
+impl System for Tcp {
+    async fn connect(&self) -> Result<Box<dyn Connection>> {
+        Ok(Box::new(Address(self.address.clone())))
+    }
+}
+
+#[async_trait]
+impl Connection for Address {
+    async fn join(&self, rooms: &[Room], subscriber: Subscriber) -> Result<Box<dyn Member>> {
+        if rooms.len() > 1 || rooms.iter().any(|room| *room > 0) {
+            bail!("the bare TCP server has one room");
+        }
+        let socket = TcpStream::connect(&self.0).await.with_context(|| format!("no connection to {}", self.0))?;
+        socket.set_nodelay(true)?;
+        let (mut responses, writing) = socket.into_split();
+        if responses.read_u8().await? != WELCOME {
+            bail!("{} is not a bare server", self.0);
+        }
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            let why = match read(responses, &subscriber).await {
+                Ok(()) => "the connection was closed".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            subscriber.ended(&why);
+        });
+        Ok(Box::new(Socket { writing, said: 0, _reading: reading }))
+    }
+}
+
+/// As large as a batch of Rialto.
+const CHUNK: usize = 64 * 1024;
+
+async fn read(mut responses: OwnedReadHalf, subscriber: &Subscriber) -> Result<()> {
+    let mut frames = Reader::default();
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK);
+        if responses.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        let mut subscriber = subscriber.lock();
+        // Nobody numbers these messages.
+        frames.read(buffer.split().freeze(), |message| subscriber.delivery(None, &message.text))?;
+        subscriber.settle();
+    }
+}
+
+#[async_trait]
+impl Member for Socket {
+    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
+        let mut bytes = BytesMut::new();
+        for (room, text) in texts {
+            self.said += 1;
+            frames::put(&delivered(room, self.said, text), &mut bytes);
+        }
+        Ok(self.writing.write_all(&bytes).await?)
+    }
+}
+
+/// As many bytes as Rialto delivers for such a text.
+fn delivered(room: Room, seq: u64, text: String) -> ChatMessage {
+    ChatMessage {
+        user_id: rialto::USER.to_owned(),
+        text,
+        timestamp: 1_700_000_000,
+        room: rialto::name(room),
+        seq,
+        id: "0190163d-8694-739b-aea5-966c26f8ad91".to_owned(),
+        timestamp_nanos: 123_456_789,
+        event: None,
+    }
+}
