@@ -92,7 +92,7 @@ def load(scenario: str) -> dict[str, Any]:
 
 
 def filled(config: dict[str, Any], ids: list[str]) -> dict[str, Any]:
-    """With one set of data for each id: ghz takes them in turn, so that calls which change a user do not queue for the same one."""
+    """With one set of data for each id: ghz takes them in turn, so that calls that change users seldom meet at one."""
     data = config["data"]
     if isinstance(data, dict) and data.get("id") == SEEDED:
         return config | {"data": [data | {"id": user} for user in ids]}

@@ -40,11 +40,12 @@ class Found:
         figures = (run["figures"] for run in self.report["runs"] if run["system"] == system)
         return [figure[name] for figure in figures if figure.get(name) is not None]
 
-    def ratio(self, name: str, against: str) -> dict[str, float]:
-        for ratio in self.report["ratios"]:
-            if (ratio["against"], ratio["figure"]) == (against, name):
-                return dict(ratio)
-        raise Failure(f"`{self.command}` does not compare {name} with {against}")
+    def ratios(self, name: str, against: str) -> list[float]:
+        """The hub over another system, each run over the one beside it."""
+        ours, theirs = self.values(name), self.values(name, against)
+        if not ours or len(ours) != len(theirs):
+            raise Failure(f"`{self.command}` does not report {name} of rialto and {against}")
+        return [own / other for own, other in zip(ours, theirs, strict=True)]
 
 
 class Load:

@@ -1,4 +1,4 @@
-"""Runs programs so that none outlives the run: each has a deadline and a process group of its own, which ends with it."""
+"""Runs programs so that none outlives the run: each has a deadline, and a process group that ends with it."""
 
 import contextlib
 import os
@@ -122,6 +122,6 @@ def kill_all() -> None:
 
 
 def read(file: IO[bytes]) -> str:
-    """The whole file. Reads by position: a program writes to it by the same description, whose place must stay at the end."""
+    """The whole file. Reads by position: a program writes by the same description, whose place must stay at the end."""
     size = os.fstat(file.fileno()).st_size
     return os.pread(file.fileno(), size, 0).decode(errors="replace")

@@ -6,6 +6,7 @@ import os
 import shutil
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def load_table(found: Sequence[Found]) -> str:
         [
             measured.measurement.name,
             system,
+            measure(measured, system, "messages_per_second"),
             measure(measured, system, "deliveries_per_cpu_second"),
             measure(measured, system, "p50_us", 1000, 2),
             measure(measured, system, "p99_us", 1000, 2),
@@ -61,7 +63,15 @@ def load_table(found: Sequence[Found]) -> str:
         for measured in found
         for system in measured.systems()
     ]
-    head = ["measurement", "system", "deliveries a server CPU second", "p50 ms", "p99 ms", "longest ms"]
+    head = [
+        "measurement",
+        "system",
+        "messages a second",
+        "deliveries a server CPU second",
+        "p50 ms",
+        "p99 ms",
+        "longest ms",
+    ]
     return table(head, rows, numbers_from=2)
 
 
@@ -118,7 +128,7 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GiB of memory"
 
 
-def record(tables: str, results: Sequence[Result], found: Sequence[Found]) -> None:
+def record(tables: str, results: Sequence[Result], calls: Comparison | None, found: Sequence[Found]) -> None:
     """Replaces the results of the README, and the files that lie beside it."""
     readme = LOAD_TESTS / "README.md"
     before, begin, rest = readme.read_text().partition(BEGIN)
@@ -128,10 +138,12 @@ def record(tables: str, results: Sequence[Result], found: Sequence[Found]) -> No
 
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir()
-    write_json("ghz", [result.report for result in results])
+    write_json(
+        "ghz", {"calls": [result.report for result in results], "over_bare_tonic": asdict(calls) if calls else None}
+    )
     plots = []
     for measured in found:
-        write_json(measured.measurement.name, without_paths(measured.report))
+        write_json(measured.measurement.name, kept(measured.report))
         if measured.plot and measured.plot.exists():
             shutil.copy(measured.plot, RESULTS)
             plots.append(f"![`{measured.command}`](results/{measured.plot.name})\n")
@@ -144,11 +156,12 @@ def write_json(name: str, content: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
-def without_paths(report: dict[str, Any]) -> dict[str, Any]:
-    """Where things lay on this machine says nothing elsewhere."""
+def kept(report: dict[str, Any]) -> dict[str, Any]:
+    """Without the curves, which are long and drawn anyway, and without where things lay on this machine."""
     settings = {
         name: value
         for name, value in report.get("settings", {}).items()
         if not (isinstance(value, str) and Path(value).is_absolute())
     }
-    return report | {"settings": settings}
+    runs = [{"system": run["system"], "figures": run["figures"]} for run in report["runs"]]
+    return {"verb": report["verb"], "settings": settings, "runs": runs}

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def note_installed(folder: Path, wanted: str) -> None:
 
 
 def install(
-    command: list[str | Path], seconds: float, tick: Tick, environment: dict[str, str] | None = None
+    command: Sequence[str | Path], seconds: float, tick: Tick, environment: dict[str, str] | None = None
 ) -> None:
     """Runs a command that may have to reach the network: with the proxy of this machine, if it has one."""
     proxies = {name: os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")}

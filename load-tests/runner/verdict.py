@@ -1,6 +1,7 @@
 """Holds what was found against the budgets."""
 
 import json
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,8 @@ def verdicts(found: dict[str, Found], calls: Comparison | None) -> list[Verdict]
 def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -> Verdict:
     match budget.source:
         case Ratio(measurement, figure, against) if measurement in found:
-            ratio = found[measurement].ratio(figure, against)
-            text = spread(ratio["median"], ratio["lowest"], ratio["highest"])
-            return Verdict(budget, ratio["median"], text, found[measurement].command)
+            ratios = found[measurement].ratios(figure, against)
+            return Verdict(budget, statistics.median(ratios), spread(ratios), found[measurement].command)
         case Figure(measurement, figure, divisor, unit, beside) if measurement in found:
             value = found[measurement].figure(figure) / divisor
             text = f"{value:.1f} {unit}"
@@ -42,8 +42,7 @@ def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -
             costs = [(title, 1e6 / found[name].figure(figure)) for title, name in measurements]
             return flat(budget, costs, f"load-tests/run --only '{pattern}'")
         case Calls() if calls:
-            text = spread(calls.median, min(calls.per_second), max(calls.per_second))
-            return Verdict(budget, calls.median, text, GHZ_COMMAND)
+            return Verdict(budget, calls.median, spread(calls.per_second), GHZ_COMMAND)
         case Pages(command):
             return pages(budget, command)
         case _:
@@ -76,5 +75,5 @@ def median_of(estimates: Path) -> float:
     return float(json.loads(estimates.read_text())["median"]["point_estimate"])
 
 
-def spread(median: float, lowest: float, highest: float) -> str:
-    return f"{median:.2f} x ({lowest:.2f} to {highest:.2f})"
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
