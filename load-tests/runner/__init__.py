@@ -1,0 +1,1 @@
+"""What `load-tests/run` is made of."""

