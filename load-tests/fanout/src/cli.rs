@@ -1,6 +1,6 @@
 //! The command tree.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -11,7 +11,7 @@ use crate::{
     bare::{self, fault::Fault},
     launch::{Address, Kind, Launcher},
     process::Process,
-    verbs::{Verb, burst::Burst, fanout::Fanout},
+    verbs::{Verb, burst::Burst, churn::Churn, fanout::Fanout, idle::Idle, reconnect::Reconnect},
 };
 
 /// Measures a chat hub message by message, from publish to delivery.
@@ -36,6 +36,9 @@ Examples:
 enum Command {
     Burst(Burst),
     Fanout(Fanout),
+    Idle(Idle),
+    Reconnect(Reconnect),
+    Churn(Churn),
     /// A server with nothing in it, to compare with
     Bare(Bare),
 }
@@ -67,6 +70,9 @@ struct Common {
     /// Draw latency and throughput
     #[arg(long, global = true, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Without a delivery for so long, what is missing will not come
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20.0, hide = true)]
+    patience: f64,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +104,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Bare(bare) => return serve(bare).await,
         Command::Burst(verb) => Box::new(verb),
         Command::Fanout(verb) => Box::new(verb),
+        Command::Idle(verb) => Box::new(verb),
+        Command::Reconnect(verb) => Box::new(verb),
+        Command::Churn(verb) => Box::new(verb),
     };
     let report = alternate::run(&*verb, &plan(cli.common)?).await?;
     say(&report.tables());
@@ -112,7 +121,12 @@ fn plan(common: Common) -> Result<Plan> {
     let mut against = common.against;
     against.extend(running.iter().map(|running| running.kind).filter(|kind| *kind != Kind::Rialto));
     Ok(Plan {
-        launcher: Launcher { rialto, nats_server: common.nats_server, running: running.into_iter().collect() },
+        launcher: Launcher {
+            rialto,
+            nats_server: common.nats_server,
+            running: running.into_iter().collect(),
+            patience: Duration::try_from_secs_f64(common.patience)?,
+        },
         alternations: common.alternations.unwrap_or(if against.is_empty() || without_rialto { 1 } else { 5 }),
         against,
         without_rialto,

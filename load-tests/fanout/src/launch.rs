@@ -49,6 +49,8 @@ pub struct Launcher {
     pub nats_server: PathBuf,
     /// Systems that run already: measured instead of one that is started.
     pub running: Vec<Address>,
+    /// For how long a load waits for what does not come.
+    pub patience: Duration,
 }
 
 /// A system that runs.
@@ -69,6 +71,8 @@ pub struct Server {
     pub address: String,
     /// Its process.
     pub process: Process,
+    /// Without a delivery for so long, what is missing will not come.
+    pub patience: Duration,
     kind: Kind,
     child: Option<Child>,
     _folder: Option<TempDir>,
@@ -82,7 +86,7 @@ impl Launcher {
     pub async fn start(&self, kind: Kind) -> Result<Server> {
         if let Some(running) = self.running.iter().find(|running| running.kind == kind) {
             let Address { address, process, .. } = running.clone();
-            return Ok(Server { address, process, kind, child: None, _folder: None });
+            return Ok(Server { address, process, patience: self.patience, kind, child: None, _folder: None });
         }
         let folder = tempfile::tempdir()?;
         let command = match kind {
@@ -100,7 +104,7 @@ impl Launcher {
         };
         let (child, address) = spawn(command).await?;
         let process = Process::new(child.id().context("the server has ended")?)?;
-        Ok(Server { address, process, kind, child: Some(child), _folder: Some(folder) })
+        Ok(Server { address, process, patience: self.patience, kind, child: Some(child), _folder: Some(folder) })
     }
 }
 

@@ -23,12 +23,16 @@ pub struct Run {
     pub latencies: Vec<(f64, f64)>,
     /// Deliveries a second, by [`BUCKET`](crate::tally::BUCKET).
     pub throughput: Vec<f64>,
+    /// The server's memory in bytes, by the seconds since the load began; only of loads that look at it all the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<(f64, f64)>,
 }
 
 impl Run {
     /// A run without figures yet.
     pub fn new(kind: Kind) -> Self {
-        Self { system: kind.name(), figures: Figures::new(), latencies: Vec::new(), throughput: Vec::new() }
+        let (latencies, throughput, memory) = Default::default();
+        Self { system: kind.name(), figures: Figures::new(), latencies, throughput, memory }
     }
 
     /// Takes what the subscribers saw, and fails if that was wrong.
@@ -118,10 +122,16 @@ impl Report {
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         let mut text = table.to_string();
         for Ratio { against, figure, median, lowest, highest } in &self.ratios {
-            text += &format!("\n{figure}: {median:.2} x {against} ({lowest:.2} to {highest:.2})");
+            let better = if smaller_is_better(figure) { "; smaller is better" } else { "" };
+            text += &format!("\n{figure}: {median:.2} x {against} ({lowest:.2} to {highest:.2}{better})");
         }
         text
     }
+}
+
+/// Of what is spent, by its unit.
+fn smaller_is_better(figure: &str) -> bool {
+    figure.starts_with("bytes_") || figure.ends_with("_bytes") || figure.ends_with("_us")
 }
 
 /// As many digits as matter.
@@ -155,6 +165,8 @@ mod tests {
         let ratios: Vec<_> = report.ratios.iter().map(|ratio| (ratio.median, ratio.lowest, ratio.highest)).collect();
         assert_eq!(ratios, [(1.0, 0.5, 2.0)]);
         assert!(report.tables().contains("f: 1.00 x tcp (0.50 to 2.00)"), "{}", report.tables());
+        report.ratios.iter_mut().for_each(|ratio| ratio.figure = "bytes_per_client");
+        assert!(report.tables().contains("(0.50 to 2.00; smaller is better)"), "{}", report.tables());
     }
 
     #[test]

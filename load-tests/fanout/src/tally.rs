@@ -29,9 +29,6 @@ pub const BUCKET: Duration = Duration::from_millis(100);
 /// And for so many of them; what comes later is not drawn.
 const BUCKETS: usize = 10 * 60 * 60;
 
-/// Without a delivery for so long, what is missing will not come.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// The counts of a run.
 #[derive(Debug)]
 pub struct Tally {
@@ -106,11 +103,11 @@ impl Tally {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Until so many were delivered, or nothing comes any more.
-    pub async fn wait_for(&self, deliveries: u64, progress: &ProgressBar) {
+    /// Until so many were delivered, or nothing has come for so long that nothing will.
+    pub async fn wait_for(&self, deliveries: u64, patience: Duration, progress: &ProgressBar) {
         let mut looks = tokio::time::interval(LOOK);
         let (mut last, mut since) = (0, Instant::now());
-        while last < deliveries && since.elapsed() < PATIENCE {
+        while last < deliveries && since.elapsed() < patience {
             looks.tick().await;
             let delivered = self.delivered();
             if delivered > last {
@@ -198,7 +195,7 @@ mod tests {
         let tally = Tally::new(2, 0).unwrap();
         tally.record(0, &[1; 3]);
         tally.record(1, &[1; 2]);
-        tally.wait_for(5, &ProgressBar::hidden()).await;
+        tally.wait_for(5, Duration::MAX, &ProgressBar::hidden()).await;
         assert_eq!(tally.delivered(), 5);
         assert_eq!(tally.latencies().unwrap().len(), 5);
     }

@@ -2,7 +2,12 @@
 
 mod audience;
 pub mod burst;
+pub mod churn;
 pub mod fanout;
+mod guest;
+pub mod idle;
+mod memory;
+pub mod reconnect;
 
 use anyhow::Result;
 use async_trait::async_trait;

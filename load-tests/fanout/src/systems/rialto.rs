@@ -151,7 +151,8 @@ pub fn name(room: Room) -> String {
     format!("room-{room}")
 }
 
-fn status(headers: &HeaderMap) -> Option<String> {
+/// The status of headers or trailers, if they carry one.
+pub fn status(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let code = text("grpc-status")?;
     Some(format!("status {code}, {}", text("grpc-message").unwrap_or_default()))

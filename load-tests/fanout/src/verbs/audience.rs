@@ -37,6 +37,7 @@ pub struct Layout {
 /// Everyone in their rooms.
 pub struct Audience {
     layout: Layout,
+    patience: Duration,
     subscribers: Vec<(Subscriber, Vec<Room>)>,
     /// Who only listens; kept, or they would leave.
     _listeners: Vec<Box<dyn Member>>,
@@ -123,7 +124,13 @@ impl Audience {
         progress.set_length(streams.len() as u64);
         progress.set_message("connecting");
         let connections = if layout.connections == 0 { streams.len() } else { layout.connections as usize };
-        let mut audience = Self { layout, subscribers: Vec::new(), _listeners: Vec::new(), _connections: Vec::new() };
+        let mut audience = Self {
+            layout,
+            patience: server.patience,
+            subscribers: Vec::new(),
+            _listeners: Vec::new(),
+            _connections: Vec::new(),
+        };
         for _ in 0..connections.min(streams.len()) {
             audience._connections.push(system.connect().await?);
         }
@@ -152,7 +159,7 @@ impl Audience {
         let expected = self.layout.deliveries_a_round() * published * self.speakers_a_room();
         progress.set_message("delivering");
         progress.set_length(expected);
-        tally.wait_for(expected, progress).await;
+        tally.wait_for(expected, self.patience, progress).await;
     }
 
     /// Publishers of each room; the layout gives every room as many, or one.

@@ -95,11 +95,13 @@ impl Verb for Burst {
         }
         audience.settle(&tally, blocks * share, progress).await;
         let mut run = Run::new(kind);
-        run.figures = meter.stop(&server, tally.delivered(), blocks * share * voices)?;
+        let figures = meter.stop(&server, tally.delivered(), blocks * share * voices);
         // Whoever waits for a block that will never be complete need not wait for it.
         publishing.shutdown().await;
         audience.leave(blocks * share);
+        // First what was wrong: it may be why there are no figures.
         run.take(&tally)?;
+        run.figures.extend(figures?);
         server.stop().await?;
         Ok(run)
     }

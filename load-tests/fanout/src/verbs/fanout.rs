@@ -91,20 +91,22 @@ impl Verb for Fanout {
         audience.settle(&tally, published, progress).await;
         let messages = published * u64::from(self.rooms) * layout.speakers(0).len() as u64;
         let mut run = Run::new(kind);
-        run.figures = meter.stop(&server, tally.delivered(), messages)?;
+        let figures = meter.stop(&server, tally.delivered(), messages);
+        audience.leave(published);
+        // First what was wrong: it may be why there are no figures, or why somebody could not publish.
+        run.take(&tally)?;
+        run.figures.extend(figures?);
         // The publishers' streams stay open until then: they receive as well.
         while let Some(published) = publishing.join_next().await {
             published??;
         }
-        audience.leave(published);
-        run.take(&tally)?;
         server.stop().await?;
         Ok(run)
     }
 }
 
 /// Publishes so many messages in each of its rooms, evenly over this time. Gives the publisher back: its stream ends with it.
-async fn publish(mut publisher: Publisher, published: u64, over: Duration, size: usize) -> Result<Publisher> {
+pub async fn publish(mut publisher: Publisher, published: u64, over: Duration, size: usize) -> Result<Publisher> {
     let rooms = publisher.rooms.len() as u64;
     let total = published * rooms;
     let mut due = schedule::evenly(total, total as f64 / over.as_secs_f64());
