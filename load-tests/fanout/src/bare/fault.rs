@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::frames;
 
-/// One thing, once.
+/// One thing, and all but the last once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// Leaves a message out.
@@ -13,6 +13,10 @@ pub enum Fault {
     Double,
     /// Sends a message after the one behind it.
     Reorder,
+    /// Ends, with all connections.
+    Die,
+    /// Takes everything and delivers nothing.
+    Mute,
 }
 
 /// Does it to one message of all that pass.
@@ -32,24 +36,25 @@ impl Breaker {
         Self { fault, passed: 0, kept: None }
     }
 
-    /// What becomes of these whole frames.
-    pub fn pass(&mut self, mut chunk: Bytes) -> Bytes {
+    /// What becomes of these whole frames. None: this is the end.
+    pub fn pass(&mut self, mut chunk: Bytes) -> Option<Bytes> {
         let mut passed = BytesMut::new();
         while let Some(frame) = frames::split_first(&mut chunk) {
             self.passed += 1;
             match (self.fault, self.passed == VICTIM) {
+                (Fault::Mute, _) | (Fault::Drop, true) => {}
                 (_, false) => passed.extend_from_slice(&frame),
-                (Fault::Drop, true) => {}
                 (Fault::Double, true) => passed.extend_from_slice(&[&frame[..], &frame].concat()),
                 (Fault::Reorder, true) => {
                     self.kept = Some(frame);
                     continue;
                 }
+                (Fault::Die, true) => return None,
             }
             if let Some(kept) = self.kept.take() {
                 passed.extend_from_slice(&kept);
             }
         }
-        passed.freeze()
+        Some(passed.freeze())
     }
 }

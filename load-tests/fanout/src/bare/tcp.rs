@@ -12,7 +12,11 @@ use tokio::{
         TcpListener,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::broadcast::{Receiver, Sender},
+    select,
+    sync::{
+        Notify,
+        broadcast::{Receiver, Sender},
+    },
 };
 
 use super::fault::{Breaker, Fault};
@@ -30,21 +34,30 @@ const CHUNK: usize = 64 * 1024;
 /// Chunks that are written at once.
 const TOGETHER: usize = 64;
 
-/// Serves for ever.
+/// Serves for ever, or until it does wrong by ending.
 pub async fn serve(listener: TcpListener, fault: Option<Fault>) -> io::Result<()> {
     let ring = Sender::new(RING);
     let breaker = fault.map(|fault| Arc::new(Mutex::new(Breaker::new(fault))));
+    let end = Arc::new(Notify::new());
     loop {
-        let (socket, _) = listener.accept().await?;
+        let socket = select! {
+            accepted = listener.accept() => accepted?.0,
+            () = end.notified() => return Ok(()),
+        };
         socket.set_nodelay(true)?;
         let (reading, writing) = socket.into_split();
         // They end with their connection, and nobody waits for them.
         tokio::spawn(write(writing, ring.subscribe()));
-        tokio::spawn(read(reading, ring.clone(), breaker.clone()));
+        tokio::spawn(read(reading, ring.clone(), breaker.clone(), Arc::clone(&end)));
     }
 }
 
-async fn read(mut socket: OwnedReadHalf, ring: Sender<Bytes>, breaker: Option<Arc<Mutex<Breaker>>>) -> io::Result<()> {
+async fn read(
+    mut socket: OwnedReadHalf,
+    ring: Sender<Bytes>,
+    breaker: Option<Arc<Mutex<Breaker>>>,
+    end: Arc<Notify>,
+) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
@@ -53,7 +66,13 @@ async fn read(mut socket: OwnedReadHalf, ring: Sender<Bytes>, breaker: Option<Ar
         }
         let mut whole = buffer.split_to(frames::whole(&buffer)).freeze();
         if let Some(breaker) = &breaker {
-            whole = breaker.lock().unwrap_or_else(PoisonError::into_inner).pass(whole);
+            match breaker.lock().unwrap_or_else(PoisonError::into_inner).pass(whole) {
+                Some(passed) => whole = passed,
+                None => {
+                    end.notify_one();
+                    return Ok(());
+                }
+            }
         }
         if !whole.is_empty() {
             // Whoever sends receives as well: there is a receiver.
