@@ -84,11 +84,6 @@ impl Check {
         let progress = self.rooms.get(&room).and_then(|seen| seen.publishers.get(&publisher));
         progress.map_or(published, |progress| progress.missing.len() as u64 + published.saturating_sub(progress.next))
     }
-
-    /// The last `seq` of a room that came.
-    pub fn last_seq(&self, room: Room) -> u64 {
-        self.rooms.get(&room).map_or(0, |seen| seen.last_seq)
-    }
 }
 
 impl Progress {

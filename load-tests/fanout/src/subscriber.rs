@@ -90,9 +90,4 @@ impl State {
         }
         self.latencies.clear();
     }
-
-    /// The checks, for loads that look further.
-    pub fn check(&mut self) -> &mut Check {
-        &mut self.check
-    }
 }

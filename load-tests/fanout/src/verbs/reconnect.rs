@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -39,7 +39,8 @@ use crate::{
 /// said live.
 ///
 /// The figures are of the time from the first connection until the last client has caught up with what the room held when it joined:
-/// `caught_up_…_us` is how long clients took, connecting included. Latencies are those of single deliveries, and count from when everyone
+/// `caught_up_…_us` is how long clients took, connecting included. A connection that the server does not take is tried again a little
+/// later, and counted in `refused_connections`. Latencies are those of single deliveries, and count from when everyone
 /// came back, or from when the message was due if that was later.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Reconnect {
@@ -204,8 +205,20 @@ impl Author {
 struct Storm {
     tally: Arc<Tally>,
     clients: Vec<Arc<Client>>,
-    caught_up: Arc<AtomicUsize>,
+    arrivals: Arc<Arrivals>,
     patience: Duration,
+}
+
+/// How far they are.
+#[derive(Debug, Default)]
+struct Arrivals {
+    caught_up: AtomicUsize,
+    /// Those whose streams have ended: nobody need wait for them.
+    gone: AtomicUsize,
+    /// Attempts to connect that failed: the server could not take so many at once.
+    refused: AtomicUsize,
+    /// To those who have not caught up. What is said live goes on also if the others have been forgotten.
+    deliveries: AtomicU64,
 }
 
 struct Client {
@@ -217,6 +230,9 @@ struct Client {
     caught_up: Mutex<Option<Duration>>,
 }
 
+/// How long a client waits that was refused.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// How often is looked whether everyone has caught up.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -227,7 +243,7 @@ impl Storm {
             Arc::new(Client { number, place, first, followed, caught_up: Mutex::default() })
         };
         let clients = places.into_iter().enumerate().map(client).collect();
-        Ok(Self { tally: Tally::new(0, 0)?, clients, caught_up: Arc::default(), patience })
+        Ok(Self { tally: Tally::new(0, 0)?, clients, arrivals: Arc::default(), patience })
     }
 
     /// Everyone connects. They stay until what is returned is dropped.
@@ -235,10 +251,11 @@ impl Storm {
         let began = (Instant::now(), now());
         let mut came = JoinSet::new();
         for client in &self.clients {
-            let (client, hub) = (Arc::clone(client), Arc::clone(hub));
-            let (tally, caught_up) = (Arc::clone(&self.tally), Arc::clone(&self.caught_up));
+            let (client, hub, patience) = (Arc::clone(client), Arc::clone(hub), self.patience);
+            let (tally, arrivals) = (Arc::clone(&self.tally), Arc::clone(&self.arrivals));
             came.spawn(async move {
-                if let Err(error) = client.resume(&hub, &tally, began, &caught_up).await {
+                if let Err(error) = client.resume(&hub, &tally, patience, began, &arrivals).await {
+                    arrivals.gone.fetch_add(1, Ordering::Release);
                     let example = || format!("client {}: {error:#}", client.number);
                     tally.violation(Violation::Ended, 1, example);
                 }
@@ -252,10 +269,12 @@ impl Storm {
         progress.set_message("catching up");
         progress.set_length(self.clients.len() as u64);
         let mut looks = interval(LOOK_AGAIN);
-        let (mut last, mut since) = ((0, 0), Instant::now());
-        while last.0 < self.clients.len() && since.elapsed() < self.patience {
+        let (mut last, mut since) = ((0, 0, 0), Instant::now());
+        while last.0 + last.1 < self.clients.len() && since.elapsed() < self.patience {
             looks.tick().await;
-            let now = (self.caught_up.load(Ordering::Acquire), self.tally.delivered());
+            let Arrivals { caught_up, gone, deliveries, .. } = &*self.arrivals;
+            let order = Ordering::Acquire;
+            let now = (caught_up.load(order), gone.load(order), deliveries.load(order));
             if now != last {
                 (last, since) = (now, Instant::now());
                 progress.set_position(now.0 as u64);
@@ -288,6 +307,7 @@ impl Storm {
             ("caught_up_p50_us", at(0.5)),
             ("caught_up_p99_us", at(0.99)),
             ("caught_up_max_us", at(1.0)),
+            ("refused_connections", self.arrivals.refused.load(Ordering::Relaxed) as f64),
         ]))
     }
 }
@@ -298,11 +318,11 @@ impl Client {
         &self,
         hub: &Rialto,
         tally: &Tally,
+        patience: Duration,
         (began, storm): (Instant, u64),
-        caught_up: &AtomicUsize,
+        arrivals: &Arrivals,
     ) -> Result<()> {
-        let connection: Http2 = hub.open().await?;
-        let mut guest = Guest::open(&connection).await?;
+        let (_connection, mut guest) = connect(hub, began + patience, &arrivals.refused).await?;
         guest.join(ROOM, Some(self.place.clone())).await?;
         let mut latencies = Vec::new();
         loop {
@@ -319,13 +339,32 @@ impl Client {
                 }
             }
             tally.record(self.number, &latencies);
-            latencies.clear();
             let mut took = lock(&self.caught_up);
-            if took.is_none() && followed.caught_up() {
-                *took = Some(began.elapsed());
-                caught_up.fetch_add(1, Ordering::Release);
+            if took.is_none() {
+                arrivals.deliveries.fetch_add(latencies.len() as u64, Ordering::Release);
+                if followed.caught_up() {
+                    *took = Some(began.elapsed());
+                    arrivals.caught_up.fetch_add(1, Ordering::Release);
+                }
             }
+            latencies.clear();
         }
+    }
+}
+
+/// Connects, again and again like any client, as a server may be refusing while all come at once.
+async fn connect(hub: &Rialto, until: Instant, refused: &AtomicUsize) -> Result<(Http2, Guest)> {
+    loop {
+        let attempt = async {
+            let connection = hub.open().await?;
+            let guest = Guest::open(&connection).await?;
+            Ok((connection, guest))
+        };
+        match attempt.await {
+            Err(_) if Instant::now() < until => _ = refused.fetch_add(1, Ordering::Relaxed),
+            done => return done,
+        }
+        sleep(AGAIN).await;
     }
 }
 
