@@ -23,7 +23,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     request::{Request, Rules},
-    status::Failure,
+    status::{self, Failure},
 };
 use crate::{
     batch,
@@ -133,7 +133,7 @@ impl Session {
             match Pin::new(requests.as_mut()).poll_next(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(message))) => self.take(message),
-                Poll::Ready(Some(Err(status))) => self.take_no_more(renamed(status)),
+                Poll::Ready(Some(Err(status))) => self.take_no_more(status::in_our_words(status)),
                 Poll::Ready(None) => self.take_no_more(Status::ok("")),
             }
         }
@@ -363,11 +363,6 @@ impl Body for Session {
     fn is_end_stream(&self) -> bool {
         matches!(self.incoming, Incoming::Ended)
     }
-}
-
-/// tonic's word for a frame above the limit, in ours.
-fn renamed(status: Status) -> Status {
-    if status.code() == Code::OutOfRange { Failure::oversize().into() } else { status }
 }
 
 /// Over so long the clients of a server that shuts down spread their reconnects.
