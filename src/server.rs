@@ -225,6 +225,7 @@ impl Server {
         self.tasks.connections.close();
         self.tasks.streams.close();
         self.tasks.drain.cancel();
+        self.tasks.connections.drain();
         self.tasks.streams.drain();
 
         let (most, some) = (self.drain_within.mul_f32(0.75), self.drain_within.mul_f32(0.125));
@@ -235,9 +236,9 @@ impl Server {
         };
         if timeout(most, drained).await.is_err() {
             tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: resetting what is left");
-            self.tasks.abort_streams.cancel();
+            self.tasks.streams.abort();
             if timeout(some, self.ended()).await.is_err() {
-                self.tasks.abort_connections.cancel();
+                self.tasks.connections.abort();
             }
         }
         let actors = std::mem::take(&mut self.actors);
@@ -266,8 +267,8 @@ impl Drop for Server {
     /// A server that is dropped without a shutdown leaves nothing running.
     fn drop(&mut self) {
         self.tasks.drain.cancel();
-        self.tasks.abort_streams.cancel();
-        self.tasks.abort_connections.cancel();
+        self.tasks.streams.abort();
+        self.tasks.connections.abort();
         self.actors.iter().for_each(JoinHandle::abort);
     }
 }

@@ -119,7 +119,12 @@ impl Session {
     }
 
     /// Takes outcomes and messages until it must wait.
-    fn advance(&mut self, cx: &mut Context<'_>) {
+    fn advance(&mut self) {
+        if !self.subscription.was_woken() {
+            return;
+        }
+        let waker = self.subscription.waker();
+        let cx = &mut Context::from_waker(&waker);
         // So many and no more, that a fast sender still receives.
         for _ in 0..self.max_inflight {
             _ = self.poll_waiting(cx);
@@ -346,7 +351,8 @@ impl Body for Session {
         if self.stream.is_draining() {
             self.drain();
         }
-        self.advance(cx);
+        self.stream.register(cx.waker());
+        self.advance();
         // Answers and messages take turns: a sender of bad messages still hears the room, and one who hears much its answers.
         let messages_first = std::mem::take(&mut self.answered_last);
         let frame = if messages_first {
