@@ -1,5 +1,7 @@
 //! What is measured: each system speaks its own protocol, and looks the same to a load.
 
+pub mod jetstream;
+pub mod nats;
 pub mod rialto;
 pub mod tcp;
 
