@@ -3,6 +3,7 @@
 pub mod jetstream;
 pub mod nats;
 pub mod rialto;
+pub mod sqlite;
 pub mod tcp;
 
 use anyhow::Result;
