@@ -123,14 +123,15 @@ impl Publish {
                 Err(error) => failed = Some(error),
             }
         }
-        let mut run = Run::new(kind);
-        run.figures = meter.stop(&server, messages)?;
+        let figures = meter.stop(&server, messages);
         done.iter().for_each(Publisher::leave);
-        // What the publishers saw says more than that one of them could not go on.
+        let mut run = Run::new(kind);
+        // What the publishers saw says more than that one of them could not go on, or that the server is gone.
         take(&mut run, &tallies)?;
         if let Some(error) = failed {
             return Err(error);
         }
+        run.figures.extend(figures?);
         server.stop().await?;
         Ok(run)
     }

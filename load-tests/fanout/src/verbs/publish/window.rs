@@ -155,14 +155,17 @@ mod tests {
     /// Gives back what is said, one message after the other, and fails if more than this was on its way at once.
     struct Echo(u64);
 
-    struct Voice(mpsc::UnboundedSender<(Room, String)>, JoinSet<()>);
+    struct Voice {
+        sender: mpsc::Sender<(Room, String)>,
+        _echoing: JoinSet<()>,
+    }
 
     #[async_trait]
     impl Connection for Echo {
         async fn join(&self, _: &[Room], subscriber: Subscriber) -> Result<Box<dyn Member>> {
-            let (sender, mut said) = mpsc::unbounded_channel::<(Room, String)>();
-            let (most, mut task) = (self.0, JoinSet::new());
-            task.spawn(async move {
+            let (sender, mut said) = mpsc::channel::<(Room, String)>(1_024);
+            let (most, mut echoing) = (self.0, JoinSet::new());
+            echoing.spawn(async move {
                 while let Some((_, text)) = said.recv().await {
                     yield_now().await;
                     let mut subscriber = subscriber.lock();
@@ -176,14 +179,16 @@ mod tests {
                     subscriber.settle();
                 }
             });
-            Ok(Box::new(Voice(sender, task)))
+            Ok(Box::new(Voice { sender, _echoing: echoing }))
         }
     }
 
     #[async_trait]
     impl Member for Voice {
         async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
-            texts.into_iter().try_for_each(|text| self.0.send(text))?;
+            for text in texts {
+                self.sender.send(text).await?;
+            }
             Ok(())
         }
     }
