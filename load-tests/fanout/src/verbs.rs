@@ -3,6 +3,7 @@
 mod audience;
 pub mod burst;
 pub mod fanout;
+pub mod publish;
 
 use anyhow::Result;
 use async_trait::async_trait;
