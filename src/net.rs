@@ -4,9 +4,16 @@
 //! a peer that sends nothing, and spins when descriptors run out.
 
 mod socket;
+mod together;
 mod watched;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io, mem,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, rt::Executor};
@@ -19,11 +26,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use crate::hub::Streams;
+use crate::hub::{Stream, Streams};
 use socket::Socket;
+use together::{Together, Turn, together};
 use watched::Watched;
 
 /// Limits and deadlines of connections.
@@ -57,15 +65,11 @@ pub struct Settings {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks {
     /// Connections.
-    pub(crate) connections: TaskTracker,
+    pub(crate) connections: Streams,
     /// Streams of all connections.
     pub(crate) streams: Streams,
     /// No new connections or streams; what runs may end by itself.
     pub(crate) drain: CancellationToken,
-    /// What runs of the streams is dropped, and they are reset.
-    pub(crate) abort_streams: CancellationToken,
-    /// What is left of the connections is dropped.
-    pub(crate) abort_connections: CancellationToken,
 }
 
 /// Accepts until it is told to drain.
@@ -96,7 +100,7 @@ where
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if !std::mem::replace(&mut full, true) {
+            if !mem::replace(&mut full, true) {
                 tracing::warn!(%peer, limit = settings.connections, "refusing connections: there are as many as may be");
             }
             continue;
@@ -109,16 +113,14 @@ where
                 continue;
             }
         };
+        let (io, turn) = together(io);
         let connection =
             http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned();
-        let (drain, abort) = (tasks.drain.clone(), tasks.abort_connections.clone());
         tasks.connections.spawn(async move {
             let _place = place;
-            let ended = abort.run_until_cancelled_owned(drive(connection, drain)).await;
-            match ended {
-                Some(Ok(())) => tracing::debug!(%peer, "connection ended"),
-                Some(Err(error)) => tracing::debug!(%peer, %error, "connection failed"),
-                None => tracing::debug!(%peer, "connection dropped at the end of the drain"),
+            match drive(connection, turn).await {
+                Ok(()) => tracing::debug!(%peer, "connection ended"),
+                Err(error) => tracing::debug!(%peer, %error, "connection failed"),
             }
         });
     }
@@ -127,12 +129,14 @@ where
 /// Bytes that an HTTP/1 connection may buffer. No call comes that way.
 const HTTP_1_BUFFER: usize = 16 * 1024;
 
+type Io = Socket<TcpStream>;
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs a connection to its end, which a drain brings near.
 async fn drive<S, B>(
-    connection: auto::Connection<'static, TokioIo<Socket<TcpStream>>, TowerToHyperService<S>, StreamExecutor>,
-    drain: CancellationToken,
+    connection: auto::Connection<'static, TokioIo<Together<Io>>, TowerToHyperService<S>, StreamExecutor>,
+    turn: Turn<Io>,
 ) -> Result<(), Fault>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -142,16 +146,27 @@ where
     B::Error: Into<Fault>,
 {
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
+    // Not a token: every look at one takes a lock that all connections share, and a delivery is a look.
+    let handle = Stream::current();
+    let mut told = false;
+    poll_fn(|cx| {
+        handle.register(cx.waker());
+        if handle.is_draining() && !mem::replace(&mut told, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        let ended = connection.as_mut().poll(cx);
+        if ended.is_pending()
+            && let Poll::Ready(Err(error)) = turn.poll_end(cx)
+        {
+            return Poll::Ready(Err(error.into()));
+        }
+        ended
+    })
+    .await
 }
 
 fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
-    let executor = StreamExecutor { streams: tasks.streams.clone(), abort: tasks.abort_streams.clone() };
-    let mut http = auto::Builder::new(executor);
+    let mut http = auto::Builder::new(StreamExecutor { streams: tasks.streams.clone() });
     http.http1().timer(TokioTimer::new()).header_read_timeout(settings.first_bytes).max_buf_size(HTTP_1_BUFFER);
     http.http2()
         .timer(TokioTimer::new())
@@ -187,15 +202,14 @@ async fn pause_if_exhausted(error: &io::Error, drain: &CancellationToken) {
 #[derive(Debug, Clone)]
 struct StreamExecutor {
     streams: Streams,
-    abort: CancellationToken,
 }
 
 impl<F> Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
-    F::Output: Send,
+    F::Output: Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.streams.spawn(stream, self.abort.clone());
+        self.streams.spawn(stream);
     }
 }

@@ -2,6 +2,7 @@
 
 mod chat;
 mod codec;
+mod compression;
 mod door;
 mod request;
 mod rooms;
@@ -10,14 +11,16 @@ mod status;
 mod user;
 
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::{hub, users::Users};
 pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::HalfClose;
+pub(crate) use compression::keep_lists_plain;
 pub(crate) use door::{Door, door};
 use generated::user_service_server::{UserService, UserServiceServer};
 use generated_v1::chat_service_server::{ChatService, ChatServiceServer};
-pub(crate) use status::rename_oversize;
+pub(crate) use status::explain;
 
 /// The generated servers: every method but those whose response body is our own.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
@@ -56,6 +59,10 @@ pub(crate) fn users(
     UserServiceServer::new(user::Calls::new(users, hub, settings.reply_bytes, draining))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
 }
 
 /// The rooms' methods: all of the service but Subscribe.
@@ -68,4 +75,8 @@ pub(crate) fn rooms(
     ChatServiceServer::new(rooms::Calls::new(hub, rules, draining))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd)
 }

@@ -6,7 +6,10 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
-use tonic::service::Routes;
+use tonic::{
+    codec::CompressionEncoding::{Gzip, Zstd},
+    service::Routes,
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 
@@ -106,11 +109,11 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
     let service = ServiceBuilder::new()
         // The end of a request is a half-close, or an error.
-        .map_request(|request| rpc::HalfClose::wrap(request).map(axum::body::Body::new))
+        .map_request(|request| rpc::HalfClose::wrap(rpc::keep_lists_plain(request)).map(axum::body::Body::new))
         // Only gRPC, only from where it may come, and only as long as the client waits.
         .layer(axum::middleware::from_fn_with_state(door, rpc::door))
-        // One status for a frame above the limit.
-        .map_response(rpc::rename_oversize)
+        // What tonic refuses by itself has details too.
+        .map_response(rpc::explain)
         .service(routes);
     let accept = tokio::spawn(net::serve(listener, service, settings::net(config), tasks.clone()));
     let tell = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
@@ -166,12 +169,14 @@ async fn routes(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let (hub, draining) = (chat.hub.clone(), chat.draining.clone());
+    let most = settings.frame_bytes;
     let routes = Routes::new(rpc::users(users, hub.clone(), draining.clone(), &settings))
         .add_service(rpc::rooms(hub, draining, &settings))
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(health_service.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
+        .add_service(v1.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
+        .add_service(v1alpha.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
         .into_axum_router()
         // The router prefers the longer path: these go to their own services, every other method to the generated ones.
         .route_service(rpc::CHAT_PATH, rpc::chat(chat.clone(), &settings))
@@ -220,6 +225,7 @@ impl Server {
         self.tasks.connections.close();
         self.tasks.streams.close();
         self.tasks.drain.cancel();
+        self.tasks.connections.drain();
         self.tasks.streams.drain();
 
         let (most, some) = (self.drain_within.mul_f32(0.75), self.drain_within.mul_f32(0.125));
@@ -230,9 +236,9 @@ impl Server {
         };
         if timeout(most, drained).await.is_err() {
             tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: resetting what is left");
-            self.tasks.abort_streams.cancel();
+            self.tasks.streams.abort();
             if timeout(some, self.ended()).await.is_err() {
-                self.tasks.abort_connections.cancel();
+                self.tasks.connections.abort();
             }
         }
         let actors = std::mem::take(&mut self.actors);
@@ -261,8 +267,8 @@ impl Drop for Server {
     /// A server that is dropped without a shutdown leaves nothing running.
     fn drop(&mut self) {
         self.tasks.drain.cancel();
-        self.tasks.abort_streams.cancel();
-        self.tasks.abort_connections.cancel();
+        self.tasks.streams.abort();
+        self.tasks.connections.abort();
         self.actors.iter().for_each(JoinHandle::abort);
     }
 }

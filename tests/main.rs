@@ -14,6 +14,7 @@ mod support;
 
 mod bad_input;
 mod chat_service;
+mod compression;
 mod docs;
 mod door;
 mod durable;

@@ -180,6 +180,10 @@ async fn too_large() -> End {
     sent(framed(&said("den", "ada", &"x".repeat(65 * 1024))).slice(..5), false).await
 }
 
+async fn malformed() -> End {
+    sent(bytes::Bytes::from_static(b"\x01\0\0\0\x01x"), false).await
+}
+
 async fn truncated() -> End {
     sent(framed(&said("den", "ada", "hi")).slice(..8), true).await
 }
@@ -195,10 +199,10 @@ async fn foreign_name() -> End {
     end(&call.response.end().await.unwrap())
 }
 
-async fn compressed() -> End {
+async fn unknown_compression() -> End {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
-    let mut call = raw.call_at(&hub.address().to_string(), CHAT, Some(("grpc-encoding", "gzip"))).await;
+    let mut call = raw.call_at(&hub.address().to_string(), CHAT, Some(("grpc-encoding", "br"))).await;
     end(&call.response.end().await.unwrap())
 }
 
@@ -244,7 +248,8 @@ async fn streams_end_as_the_protocol_says() {
         ("you closed your side in the middle of a message", truncated().boxed()),
         ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
         ("you called a server without tokens by a name that is not this machine's", foreign_name().boxed()),
-        ("you sent compressed messages", compressed().boxed()),
+        ("you compressed in a way that the server does not know", unknown_compression().boxed()),
+        ("you sent a frame whose flag or compressed data is none", malformed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
         ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),

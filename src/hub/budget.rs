@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -16,7 +16,8 @@ use crate::batch::Batch;
 #[derive(Debug)]
 pub(super) struct Kept {
     last_seq: u64,
-    batch: Mutex<Option<(Batch, Share)>>,
+    /// Read by every subscriber, maybe at once, and written when it is given up.
+    batch: RwLock<Option<(Batch, Share)>>,
 }
 
 /// What of a batch is new to a subscriber.
@@ -39,14 +40,14 @@ impl Kept {
         if self.last_seq <= seq {
             return Part::Nothing;
         }
-        match &*self.lock() {
+        match &*self.batch.read().unwrap_or_else(PoisonError::into_inner) {
             Some((batch, _)) => batch.after(seq).map_or(Part::Nothing, Part::Frames),
             None => Part::GivenUp,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Batch, Share)>> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn give_up(&self) {
+        self.batch.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -92,14 +93,14 @@ impl Budget {
         while self.held() > self.limit {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(kept) = oldest.upgrade() {
-                kept.lock().take();
+                kept.give_up();
             }
         }
         if self.order.len() >= self.tidy_at {
             self.order.retain(|kept| kept.strong_count() > 0);
             self.tidy_at = (2 * self.order.len()).max(TIDY);
         }
-        let kept = Arc::new(Kept { last_seq: batch.last_seq(), batch: Mutex::new(Some((batch, share))) });
+        let kept = Arc::new(Kept { last_seq: batch.last_seq(), batch: RwLock::new(Some((batch, share))) });
         self.order.push_back(Arc::downgrade(&kept));
         kept
     }

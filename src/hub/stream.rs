@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 use tokio::task::AbortHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
@@ -37,7 +37,7 @@ pub enum Reason {
     SlowReader,
 }
 
-/// One stream. Cheap to clone.
+/// One stream, or a connection, which is told and dropped alike. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Stream(Arc<State>);
 
@@ -81,10 +81,20 @@ impl Stream {
         Arc::as_ptr(&self.0).addr() as u64
     }
 
-    /// The body was asked for more: whoever reads it has taken what it gave before. Sets whom to wake when it should end.
+    /// The body was asked for more: whoever reads it has taken what it gave before.
     pub fn asked(&self, waker: &Waker) {
         self.0.given.store(0, Ordering::Relaxed);
+        self.register(waker);
+    }
+
+    /// Sets whom [`wake`](Self::wake) wakes.
+    pub fn register(&self, waker: &Waker) {
         self.0.body.register(waker);
+    }
+
+    /// Wakes the body: it has something, or should end.
+    pub fn wake(&self) {
+        self.0.body.wake();
     }
 
     /// The body gave something.
@@ -113,12 +123,18 @@ impl Stream {
     /// Asks the body to end. The first reason counts.
     pub fn end(&self, reason: Reason) {
         _ = self.0.end.set((reason, Instant::now()));
-        self.0.body.wake();
+        self.wake();
     }
 
     fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
-        self.0.body.wake();
+        self.wake();
+    }
+
+    fn abort(&self) {
+        if let Some(task) = self.0.task.get() {
+            task.abort();
+        }
     }
 
     /// Nobody has taken what the body gave so long ago.
@@ -148,26 +164,31 @@ struct All {
 struct Known {
     streams: Vec<Weak<State>>,
     draining: bool,
+    aborted: bool,
     tidy_at: usize,
 }
 
 impl Streams {
-    /// Runs a stream, known from inside by [`Stream::current`], until it ends or `abort` says so.
-    pub fn spawn<F>(&self, stream: F, abort: CancellationToken)
+    /// Runs a stream, known from inside by [`Stream::current`], until it ends or is [aborted](Self::abort).
+    pub fn spawn<F>(&self, stream: F)
     where
         F: Future + Send + 'static,
-        F::Output: Send,
+        F::Output: Send + 'static,
     {
         let handle = Stream::default();
+        let task = self.0.tasks.spawn(CURRENT.scope(handle.clone(), stream));
+        _ = handle.0.task.set(task.abort_handle());
         self.know(&handle);
-        let task = CURRENT.scope(handle.clone(), abort.run_until_cancelled_owned(stream));
-        _ = handle.0.task.set(self.0.tasks.spawn(task).abort_handle());
     }
 
+    /// With its task, so that whatever all streams are told, it is told now or later.
     fn know(&self, stream: &Stream) {
         let mut known = self.known();
         if known.draining {
             stream.drain();
+        }
+        if known.aborted {
+            stream.abort();
         }
         if known.streams.len() >= known.tidy_at {
             known.tidy();
@@ -192,6 +213,13 @@ impl Streams {
         let mut known = self.known();
         known.draining = true;
         known.streams.iter().filter_map(Weak::upgrade).for_each(|state| Stream(state).drain());
+    }
+
+    /// Drops every stream, and those that begin later.
+    pub fn abort(&self) {
+        let mut known = self.known();
+        known.aborted = true;
+        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| Stream(state).abort());
     }
 
     /// Resolves when all have ended, after [`close`](Self::close).
@@ -220,10 +248,8 @@ impl Streams {
                     metrics.slow_readers.inc();
                     stream.end(Reason::SlowReader);
                 }
-                if stream.is_overdue(patience)
-                    && let Some(task) = stream.0.task.get()
-                {
-                    task.abort();
+                if stream.is_overdue(patience) {
+                    stream.abort();
                 }
             }
         }

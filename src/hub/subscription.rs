@@ -34,6 +34,8 @@ pub struct Subscription {
     /// Rooms that owe nothing more, because the hub has ended.
     ended: usize,
     ready: Arc<Ready>,
+    /// The room that had the last turn.
+    turn: usize,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,8 @@ pub enum Ended {
 impl Subscription {
     pub(super) fn new(hub: Handle, stream: Stream) -> Self {
         let turns = Arc::new(Semaphore::new(PAGES));
-        Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), turns, ended: 0, ready: Arc::default() }
+        let ready = Arc::new(Ready::new(stream.clone(), hub.0.rooms_per_stream));
+        Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), turns, ended: 0, ready, turn: 0 }
     }
 
     /// The room may be entered by this stream, as far as the stream knows.
@@ -127,10 +130,23 @@ impl Subscription {
         self.slots.iter().flatten().all(|place| place.slot.is_settled())
     }
 
+    /// A waker for what its stream waits for besides the rooms.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.ready))
+    }
+
+    /// That waker was used since this was asked last. Most wakes are of rooms, and need no look at anything else.
+    #[must_use]
+    pub fn was_woken(&self) -> bool {
+        self.ready.take_other()
+    }
+
     /// The next frames, of one room; the rooms that have something take turns. Only rooms that were woken are looked at.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Ended>> {
-        self.ready.register(cx.waker());
-        while let Some(index) = self.ready.take() {
+        self.stream.register(cx.waker());
+        while let Some(index) = self.ready.take(self.turn, self.slots.len()) {
+            self.turn = index;
             let Some(Some(Place { slot, waker })) = self.slots.get_mut(index) else { continue };
             match slot.poll_next(&mut Context::from_waker(waker), &self.stream) {
                 Poll::Pending => {}

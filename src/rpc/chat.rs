@@ -5,15 +5,16 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
+use tonic::{Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
 use tower::{Service, service_fn};
 
 use super::{
     Settings,
     codec::{ChatDecoder, RequestDecoder},
+    compression,
     request::{self, Rules},
     session::{Requests, Session, Start},
     status::Failure,
@@ -71,7 +72,8 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
         let rooms = rooms(request.headers(), method.settings.rooms_per_stream)?;
         let entries = rooms.into_iter().map(|room| (room, Entry::default())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
-        let requests = Streaming::new_request(ChatDecoder, request.into_body(), None, limit);
+        let encoding = compression::of_request(request.headers())?;
+        let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
         let place = method.parts.chats.open()?;
         method.start(place, Some(requests), entries).await
     })
@@ -81,7 +83,8 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
 pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
         let limit = Some(method.settings.frame_bytes);
-        let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), None, limit);
+        let encoding = compression::of_request(request.headers())?;
+        let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
         let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
         // It may be long in coming: meanwhile it is a stream like any other, and a drain does not wait for it.
         let place = method.parts.chats.open()?;
@@ -115,7 +118,7 @@ where
     F: Future<Output = Result<Session, Status>> + Send,
 {
     service_fn(move |request: Request<axum::body::Body>| {
-        let begun = method.may_begin(&request).map(|()| start(Arc::clone(&method), request));
+        let begun = method.may_begin().map(|()| start(Arc::clone(&method), request));
         async move {
             let session = match begun {
                 Ok(session) => session.await,
@@ -140,11 +143,8 @@ struct Method {
 }
 
 impl Method {
-    fn may_begin<B>(&self, request: &Request<B>) -> Result<(), Failure> {
-        if self.parts.draining.is_cancelled() {
-            return Err(Failure::draining());
-        }
-        uncompressed(request.headers())
+    fn may_begin(&self) -> Result<(), Failure> {
+        if self.parts.draining.is_cancelled() { Err(Failure::draining()) } else { Ok(()) }
     }
 
     /// Enters the rooms: when the session is there, nothing is missed any more.
@@ -229,13 +229,4 @@ fn rooms(headers: &HeaderMap, limit: usize) -> Result<Vec<RoomName>, Failure> {
 
 fn invalid(what: &str) -> Failure {
     Failure::invalid(ROOMS, "INVALID_ROOMS", format!("the metadata {ROOMS} {what}"))
-}
-
-fn uncompressed(headers: &HeaderMap) -> Result<(), Failure> {
-    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(()),
-        Some(_) => {
-            Err(Failure::new(Code::Unimplemented, "ENCODING_UNSUPPORTED", "chat messages are not taken compressed"))
-        }
-    }
 }

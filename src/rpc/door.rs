@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
-use super::status::Failure;
+use super::{compression, status::Failure};
 
 /// How strict the door is.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,9 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
         let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
         return refuse(Failure::foreign(detail));
     }
+    if let Err(unsupported) = compression::of_request(request.headers()) {
+        return refuse(unsupported);
+    }
     match timeout(request.headers()) {
         None => next.run(request).await,
         Some(timeout) => match tokio::time::timeout(timeout, next.run(request)).await {
@@ -48,8 +51,8 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
     }
 }
 
-fn refuse(failure: Failure) -> Response {
-    Status::from(failure).into_http::<Body>().map(axum::body::Body::new)
+fn refuse(status: impl Into<Status>) -> Response {
+    status.into().into_http::<Body>().map(axum::body::Body::new)
 }
 
 /// The authority of the request, or the host that stands for it, is a name of this machine.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    compression::reply,
     generated_v1::chat_service_server::ChatService,
     request::{Rules, named},
     status::Failure,
@@ -54,7 +55,7 @@ impl ChatService for Calls {
             Appended::Accepted { seq, time } => (hub::message(said.into_record(seq, time)), false),
             Appended::Duplicate(first) => (hub::message(*first), true),
         };
-        Ok(Response::new(PublishResponse { message: Some(message), duplicate }))
+        Ok(reply(PublishResponse { message: Some(message), duplicate }))
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Result<Response<GetHistoryResponse>, Status> {
@@ -75,7 +76,7 @@ impl ChatService for Calls {
         let gap = missing(&page, asked_from, after_seq.is_some(), before_seq);
         let Page { records, head, .. } = page;
         let messages = records.into_iter().map(hub::message).collect();
-        Ok(Response::new(GetHistoryResponse { messages, epoch, head_seq: head, gap }))
+        Ok(reply(GetHistoryResponse { messages, epoch, head_seq: head, gap }))
     }
 
     type ListRoomsStream = Pin<Box<dyn Stream<Item = Result<Room, Status>> + Send>>;

@@ -23,7 +23,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     request::{Request, Rules},
-    status::Failure,
+    status::{self, Failure},
 };
 use crate::{
     batch,
@@ -119,7 +119,12 @@ impl Session {
     }
 
     /// Takes outcomes and messages until it must wait.
-    fn advance(&mut self, cx: &mut Context<'_>) {
+    fn advance(&mut self) {
+        if !self.subscription.was_woken() {
+            return;
+        }
+        let waker = self.subscription.waker();
+        let cx = &mut Context::from_waker(&waker);
         // So many and no more, that a fast sender still receives.
         for _ in 0..self.max_inflight {
             _ = self.poll_waiting(cx);
@@ -133,7 +138,7 @@ impl Session {
             match Pin::new(requests.as_mut()).poll_next(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(message))) => self.take(message),
-                Poll::Ready(Some(Err(status))) => self.take_no_more(renamed(status)),
+                Poll::Ready(Some(Err(status))) => self.take_no_more(status::in_our_words(status)),
                 Poll::Ready(None) => self.take_no_more(Status::ok("")),
             }
         }
@@ -346,7 +351,8 @@ impl Body for Session {
         if self.stream.is_draining() {
             self.drain();
         }
-        self.advance(cx);
+        self.stream.register(cx.waker());
+        self.advance();
         // Answers and messages take turns: a sender of bad messages still hears the room, and one who hears much its answers.
         let messages_first = std::mem::take(&mut self.answered_last);
         let frame = if messages_first {
@@ -363,11 +369,6 @@ impl Body for Session {
     fn is_end_stream(&self) -> bool {
         matches!(self.incoming, Incoming::Ended)
     }
-}
-
-/// tonic's word for a frame above the limit, in ours.
-fn renamed(status: Status) -> Status {
-    if status.code() == Code::OutOfRange { Failure::oversize().into() } else { status }
 }
 
 /// Over so long the clients of a server that shuts down spread their reconnects.

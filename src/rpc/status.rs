@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use http::{HeaderValue, Response};
+use http::Response;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -73,6 +73,11 @@ impl Failure {
     /// The frame is longer than it may be, and was not read.
     pub(crate) fn oversize() -> Self {
         Self::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "the message is larger than this server takes")
+    }
+
+    /// Flags or compressed data that are none. INTERNAL is what the gRPC specification demands (compression.md).
+    pub(crate) fn malformed(detail: &str) -> Self {
+        Self::new(Code::Internal, "MALFORMED_REQUEST", detail)
     }
 
     /// The request ended in the middle of a frame.
@@ -265,12 +270,25 @@ impl From<users::Invalid> for Failure {
     }
 }
 
-/// tonic compares a frame's length with the limit before any codec is asked, and answers OUT_OF_RANGE, which nothing of ours uses.
-pub(crate) fn rename_oversize<B>(mut response: Response<B>) -> Response<B> {
-    let out_of_range = HeaderValue::from(i32::from(Code::OutOfRange));
-    if response.headers().get(Status::GRPC_STATUS) == Some(&out_of_range) {
+/// What tonic itself says of a request, in our words and with details: it compares a frame's length with the limit, and decompresses,
+/// before any codec is asked. Whatever says something else has details already.
+pub(super) fn in_our_words(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    match status.code() {
+        // Before it was decompressed, and then.
+        Code::OutOfRange | Code::ResourceExhausted => Failure::oversize().into(),
+        Code::Internal => Failure::malformed(status.message()).into(),
+        _ => status,
+    }
+}
+
+/// The same for a response.
+pub(crate) fn explain<B>(mut response: Response<B>) -> Response<B> {
+    if let Some(status) = response.extensions_mut().remove::<Status>() {
         // A status of ours always fits into headers; if it did not, the old answer stands.
-        drop(Status::from(Failure::oversize()).add_header(response.headers_mut()));
+        drop(in_our_words(status).add_header(response.headers_mut()));
     }
     response
 }

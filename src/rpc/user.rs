@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{generated::user_service_server::UserService, status::Failure};
+use super::{compression::reply, generated::user_service_server::UserService, status::Failure};
 use crate::{
     engine::User as StoredUser,
     hub,
@@ -52,12 +52,12 @@ impl UserService for Calls {
             (true, false) => self.users.get_by_username(&username),
             _ => Err(Invalid::new("id", "exactly one of id and username must be set").into()),
         };
-        Ok(Response::new(wire(&*found.map_err(Failure::from)?, &self.hub)))
+        Ok(reply(wire(&*found.map_err(Failure::from)?, &self.hub)))
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
         let created = self.users.create(new_user(request.into_inner())).await.map_err(Failure::from)?;
-        Ok(Response::new(wire(&created, &self.hub)))
+        Ok(reply(wire(&created, &self.hub)))
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<User>, Status> {
@@ -65,12 +65,12 @@ impl UserService for Calls {
         let roles = roles.map(|roles| roles.values);
         let change = Change { username, email, password, roles, expected_revision };
         let updated = self.users.update(&named(id)?, change).await.map_err(Failure::from)?;
-        Ok(Response::new(wire(&updated, &self.hub)))
+        Ok(reply(wire(&updated, &self.hub)))
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
         self.users.delete(&named(request.into_inner().id)?).await.map_err(Failure::from)?;
-        Ok(Response::new(DeleteUserResponse { success: true }))
+        Ok(reply(DeleteUserResponse { success: true }))
     }
 
     type ListUsersStream = Pin<Box<dyn Stream<Item = Result<User, Status>> + Send>>;
@@ -110,7 +110,7 @@ impl UserService for Calls {
         let arrived = self.draining.run_until_cancelled(self.arrive(request.into_inner())).await;
         let bulk = arrived.unwrap_or_else(|| Err(Failure::draining().into()))?;
         let created = bulk.finish().await.map_err(Failure::from)?;
-        Ok(Response::new(response(&created, &self.hub)))
+        Ok(reply(response(&created, &self.hub)))
     }
 }
 

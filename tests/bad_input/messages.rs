@@ -298,16 +298,6 @@ async fn an_empty_list_of_rooms_is_no_room() {
 }
 
 #[tokio::test]
-async fn a_compressed_chat_is_refused() {
-    let mut scene = Scene::start().await;
-    let mut request = tonic::Request::new(tokio_stream::pending());
-    request.metadata_mut().insert("grpc-encoding", AsciiMetadataValue::from_static("gzip"));
-    let status = soon(scene.client.chat(request)).await.unwrap_err();
-    assert_eq!(Refusal::of(&status), Refusal::new(Code::Unimplemented, "ENCODING_UNSUPPORTED"));
-    scene.is_unharmed().await;
-}
-
-#[tokio::test]
 async fn a_room_more_than_may_exist_is_rejected_until_later() {
     let hub = Hub::start_with(|config| config.max_rooms = 1).await;
     let mut chat = hub.chat("den,attic").await;

@@ -182,7 +182,11 @@ enum Response {
 impl Receiving {
     /// Waits for the headers.
     pub async fn opened(&mut self) {
-        self.body().await.unwrap();
+        self.headers().await;
+    }
+
+    pub async fn headers(&mut self) -> &HeaderMap {
+        self.body().await.unwrap().0
     }
 
     async fn body(&mut self) -> Result<(&HeaderMap, &mut RecvStream), h2::Error> {
@@ -203,6 +207,14 @@ impl Receiving {
 
     /// The same as it was encoded.
     pub async fn frame(&mut self) -> Result<Option<Bytes>, h2::Error> {
+        Ok(self.flagged().await?.map(|(flag, frame)| {
+            assert_eq!(flag, 0, "not compressed");
+            frame
+        }))
+    }
+
+    /// The same as it was sent, with its first byte.
+    pub async fn flagged(&mut self) -> Result<Option<(u8, Bytes)>, h2::Error> {
         loop {
             if let Some(frame) = unframed(&mut self.read) {
                 return Ok(Some(frame));
@@ -254,10 +266,10 @@ pub fn framed(message: &impl Message) -> Bytes {
     frame.into()
 }
 
-fn unframed(bytes: &mut BytesMut) -> Option<Bytes> {
+fn unframed(bytes: &mut BytesMut) -> Option<(u8, Bytes)> {
     let len = u32::from_be_bytes(bytes.get(1..5)?.try_into().unwrap()) as usize;
     bytes.get(..5 + len)?;
     let mut frame = bytes.split_to(5 + len).freeze();
-    assert_eq!(frame[0], 0, "not compressed");
-    Some(frame.split_off(5))
+    let message = frame.split_off(5);
+    Some((frame[0], message))
 }

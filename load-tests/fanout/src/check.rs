@@ -1,9 +1,11 @@
 //! What every subscriber holds its system to: each room's messages all there, once, in order.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fmt::{self, Display, Formatter},
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::stamp::{Room, Stamp};
 
@@ -43,13 +45,13 @@ impl Display for Violation {
 /// What one subscriber has seen.
 #[derive(Debug, Default)]
 pub struct Check {
-    rooms: HashMap<Room, Seen>,
+    rooms: FxHashMap<Room, Seen>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     last_seq: u64,
-    publishers: HashMap<u32, Progress>,
+    publishers: FxHashMap<u32, Progress>,
 }
 
 #[derive(Debug, Default)]

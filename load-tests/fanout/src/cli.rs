@@ -11,7 +11,7 @@ use crate::{
     bare::{self, fault::Fault},
     launch::{Address, Kind, Launcher},
     process::Process,
-    verbs::{Verb, burst::Burst, churn::Churn, fanout::Fanout, idle::Idle, reconnect::Reconnect},
+    verbs::{Verb, burst::Burst, churn::Churn, fanout::Fanout, idle::Idle, publish::Publish, reconnect::Reconnect},
 };
 
 /// Measures a chat hub message by message, from publish to delivery.
@@ -30,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   rialto-load burst --subscribers 100 --against tcp       what a delivery costs, beside a bare TCP server
   rialto-load fanout --subscribers 5000 --rate 20         latency in a large room
+  rialto-load publish --window 1 --against sqlite         how long a message takes to be safe, beside a bare commit
   rialto-load fanout --connect http://127.0.0.1:50051 --pid $(pidof rialto)   against a hub that runs already";
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +40,7 @@ enum Command {
     Idle(Idle),
     Reconnect(Reconnect),
     Churn(Churn),
+    Publish(Publish),
     /// A server with nothing in it, to compare with
     Bare(Bare),
 }
@@ -107,6 +109,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Idle(verb) => Box::new(verb),
         Command::Reconnect(verb) => Box::new(verb),
         Command::Churn(verb) => Box::new(verb),
+        Command::Publish(verb) => Box::new(verb),
     };
     let report = alternate::run(&*verb, &plan(cli.common)?).await?;
     say(&report.tables());

@@ -53,33 +53,41 @@ pub struct Reader {
 
 /// What a subscriber looks at in a message.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Seen<'a> {
     /// Its place in the room, if it has one.
     pub seq: u64,
     /// Its text.
-    pub text: Bytes,
+    pub text: &'a [u8],
     /// Present, with the whole message, when it says more than a text.
     pub event: Option<Box<ChatMessage>>,
 }
 
 impl Reader {
     /// Gives each whole message, as far as there is one; the rest waits for the next bytes.
-    pub fn read(&mut self, chunk: Bytes, mut see: impl FnMut(Seen)) -> Result<()> {
-        let mut bytes = chunk;
-        if !self.rest.is_empty() {
-            self.rest.extend_from_slice(&bytes);
-            bytes = std::mem::take(&mut self.rest).freeze();
+    pub fn read(&mut self, chunk: &[u8], mut see: impl FnMut(Seen<'_>)) -> Result<()> {
+        if self.rest.is_empty() {
+            let rest = read_whole(chunk, &mut see)?;
+            self.rest.extend_from_slice(rest);
+            return Ok(());
         }
-        while let Some(mut frame) = split_first(&mut bytes) {
-            if frame.get_u8() != 0 {
-                bail!("a compressed message, which nobody asked for");
-            }
-            frame.advance(HEADER - 1);
-            see(parse(frame)?);
-        }
-        self.rest.extend_from_slice(&bytes);
+        self.rest.extend_from_slice(chunk);
+        let left = read_whole(&self.rest, &mut see)?.len();
+        self.rest.advance(self.rest.len() - left);
         Ok(())
     }
+}
+
+/// Gives back what is not whole yet.
+fn read_whole<'a>(mut bytes: &'a [u8], see: &mut impl FnMut(Seen<'_>)) -> Result<&'a [u8]> {
+    while let Some((frame, rest)) = frame_len(bytes).and_then(|len| bytes.split_at_checked(len)) {
+        let (header, message) = frame.split_at(HEADER);
+        if header.first() != Some(&0) {
+            bail!("a compressed message, which nobody asked for");
+        }
+        see(parse(message)?);
+        bytes = rest;
+    }
+    Ok(bytes)
 }
 
 /// The field numbers of `user.ChatMessage` that matter here.
@@ -87,19 +95,16 @@ const TEXT: u32 = 2;
 const SEQ: u32 = 5;
 const FIRST_EVENT: u32 = 16;
 
-fn parse(message: Bytes) -> Result<Seen> {
-    let mut seen = Seen { seq: 0, text: Bytes::new(), event: None };
-    let mut rest = message.clone();
+fn parse(message: &[u8]) -> Result<Seen<'_>> {
+    let mut seen = Seen { seq: 0, text: &[], event: None };
+    let mut rest = message;
     while rest.has_remaining() {
         let (tag, wire_type) = decode_key(&mut rest).context("a message that is none")?;
         match (tag, wire_type) {
             (SEQ, WireType::Varint) => seen.seq = decode_varint(&mut rest)?,
             (TEXT, WireType::LengthDelimited) => {
                 let len = usize::try_from(decode_varint(&mut rest)?)?;
-                if len > rest.len() {
-                    bail!("a text longer than its message");
-                }
-                seen.text = rest.split_to(len);
+                (seen.text, rest) = rest.split_at_checked(len).context("a text longer than its message")?;
             }
             (FIRST_EVENT.., _) => {
                 seen.event = Some(Box::new(ChatMessage::decode(message)?));
@@ -130,18 +135,17 @@ mod tests {
         for cut in [1, 4, 5, 6, 100, 1_000] {
             let (mut reader, mut seen) = (Reader::default(), Vec::new());
             for chunk in bytes.chunks(cut) {
-                reader.read(Bytes::copy_from_slice(chunk), |message| seen.push(message)).unwrap();
+                let see = |message: Seen<'_>| seen.push((message.seq, message.text.len(), message.event.is_some()));
+                reader.read(chunk, see).unwrap();
             }
-            let seqs: Vec<_> = seen.iter().map(|message| (message.seq, message.text.len())).collect();
-            assert_eq!(seqs, [(1, 100), (2, 200), (3, 300), (0, 0)], "cut at {cut}");
-            assert!(seen[3].event.is_some() && seen[2].event.is_none());
+            assert_eq!(seen, [(1, 100, false), (2, 200, false), (3, 300, false), (0, 0, true)], "cut at {cut}");
         }
     }
 
     #[test]
     fn rubbish_is_an_error() {
         for rubbish in [&b"\x01\0\0\0\0"[..], b"\0\0\0\0\x02\x12\x7f", b"\0\0\0\0\x01\xff"] {
-            assert!(Reader::default().read(Bytes::from_static(rubbish), |_| {}).is_err(), "{rubbish:?}");
+            assert!(Reader::default().read(rubbish, |_| {}).is_err(), "{rubbish:?}");
         }
     }
 }

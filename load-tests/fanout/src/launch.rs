@@ -1,6 +1,14 @@
 //! Starts what is measured: each time anew, on fresh data.
 
-use std::{env, path::PathBuf, process::Stdio, time::Duration};
+mod folder;
+mod nats;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -12,7 +20,7 @@ use tokio::{
 
 use crate::{
     process::Process,
-    systems::{System, rialto::Rialto, tcp::Tcp},
+    systems::{System, jetstream::JetStream, nats::Nats, rialto::Rialto, tcp::Tcp},
 };
 
 /// Which system.
@@ -74,6 +82,7 @@ pub struct Server {
     /// Without a delivery for so long, what is missing will not come.
     pub patience: Duration,
     kind: Kind,
+    durable: bool,
     child: Option<Child>,
     _folder: Option<TempDir>,
 }
@@ -82,29 +91,56 @@ pub struct Server {
 const START: Duration = Duration::from_secs(30);
 
 impl Launcher {
-    /// Starts a system.
+    /// Starts a system that fans messages out, and keeps them only if it always does.
     pub async fn start(&self, kind: Kind) -> Result<Server> {
+        self.start_as(kind, false).await
+    }
+
+    /// Starts a system that keeps every message before it says so.
+    pub async fn start_durable(&self, kind: Kind) -> Result<Server> {
+        if kind == Kind::Tcp {
+            bail!("a bare TCP server keeps nothing");
+        }
+        self.start_as(kind, true).await
+    }
+
+    async fn start_as(&self, kind: Kind, durable: bool) -> Result<Server> {
         if let Some(running) = self.running.iter().find(|running| running.kind == kind) {
             let Address { address, process, .. } = running.clone();
-            return Ok(Server { address, process, patience: self.patience, kind, child: None, _folder: None });
+            return Ok(Server { address, process, patience: self.patience, kind, durable, child: None, _folder: None });
         }
-        let folder = tempfile::tempdir()?;
-        let command = match kind {
-            Kind::Rialto => {
-                let mut command = Command::new(&self.rialto);
-                command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(folder.path());
-                command
-            }
+        let folder = self.folder()?;
+        let (child, address) = match kind {
+            Kind::Rialto => spawn(self.hub(folder.path())).await?,
             Kind::Tcp => {
                 let mut command = Command::new(env::current_exe()?);
                 command.args(["bare", "tcp"]);
-                command
+                spawn(command).await?
             }
-            Kind::Nats | Kind::Sqlite => bail!("there is no server {}", kind.name()),
+            Kind::Nats => nats::spawn(&self.nats_server, folder.path(), durable).await?,
+            Kind::Sqlite => bail!("there is no server {}", kind.name()),
         };
-        let (child, address) = spawn(command).await?;
         let process = Process::new(child.id().context("the server has ended")?)?;
-        Ok(Server { address, process, patience: self.patience, kind, child: Some(child), _folder: Some(folder) })
+        Ok(Server {
+            address,
+            process,
+            patience: self.patience,
+            kind,
+            durable,
+            child: Some(child),
+            _folder: Some(folder),
+        })
+    }
+
+    /// A fresh folder, on a disk if there is one.
+    pub fn folder(&self) -> Result<TempDir> {
+        folder::fresh(&self.rialto)
+    }
+
+    fn hub(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.rialto);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"]).arg(folder);
+        command
     }
 }
 
@@ -131,7 +167,9 @@ impl Server {
         Ok(match self.kind {
             Kind::Rialto => Box::new(Rialto { address }),
             Kind::Tcp => Box::new(Tcp { address }),
-            Kind::Nats | Kind::Sqlite => bail!("{} does not fan out", self.kind.name()),
+            Kind::Nats if self.durable => Box::new(JetStream { address }),
+            Kind::Nats => Box::new(Nats { address }),
+            Kind::Sqlite => bail!("{} does not fan out", self.kind.name()),
         })
     }
 

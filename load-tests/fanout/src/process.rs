@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use procfs::process::Process as Proc;
+use procfs::{
+    FromRead,
+    process::{Process as Proc, Stat},
+};
 
 /// A process by its number.
 #[derive(Debug, Clone, Copy)]
@@ -19,9 +22,7 @@ impl Process {
 
     /// Processor time that it has used, in user and system mode, in ticks of 10 ms.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = self.proc()?.stat()?;
-        let ticks = stat.utime + stat.stime;
-        Ok(Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64))
+        Ok(cpu(&self.proc()?.stat()?))
     }
 
     /// Bytes of memory that it has in use (resident).
@@ -34,4 +35,14 @@ impl Process {
     fn proc(&self) -> Result<Proc> {
         Proc::new(self.pid).with_context(|| format!("the process {} cannot be looked at", self.pid))
     }
+}
+
+/// Processor time of the thread that asks, likewise.
+pub fn thread_cpu() -> Result<Duration> {
+    Ok(cpu(&Stat::from_file("/proc/thread-self/stat")?))
+}
+
+fn cpu(stat: &Stat) -> Duration {
+    let ticks = stat.utime + stat.stime;
+    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
 }

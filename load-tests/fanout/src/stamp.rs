@@ -18,31 +18,42 @@ pub struct Stamp {
     pub due: u64,
 }
 
+/// Hexadecimal digits of each part. The time is good for three days.
+const ROOM: usize = 6;
+const PUBLISHER: usize = 4;
+const NTH: usize = 10;
+const DUE: usize = 12;
+
 impl Stamp {
     /// Bytes of a stamp. No text can be shorter.
-    pub const LEN: usize = 8 + 8 + 16 + 16;
+    pub const LEN: usize = ROOM + PUBLISHER + NTH + DUE;
 
     /// A text of so many bytes that begins with this stamp.
     pub fn text(&self, size: usize) -> String {
         let Self { room, publisher, nth, due } = self;
-        let mut text = format!("{room:08x}{publisher:08x}{nth:016x}{due:016x}");
+        let mut text = format!("{room:0ROOM$x}{publisher:0PUBLISHER$x}{nth:0NTH$x}{due:0DUE$x}");
         text.extend(std::iter::repeat_n('.', size.saturating_sub(Self::LEN)));
         text
     }
 
     /// The stamp of a text, if it begins with one.
     pub fn of(text: &[u8]) -> Option<Self> {
-        let field = |from: usize, to: usize| {
-            let digits = std::str::from_utf8(text.get(from..to)?).ok()?;
-            u64::from_str_radix(digits, 16).ok()
-        };
-        Some(Self {
-            room: u32::try_from(field(0, 8)?).ok()?,
-            publisher: u32::try_from(field(8, 16)?).ok()?,
-            nth: field(16, 32)?,
-            due: field(32, 48)?,
-        })
+        let (room, rest) = number::<ROOM>(text)?;
+        let (publisher, rest) = number::<PUBLISHER>(rest)?;
+        let (nth, rest) = number::<NTH>(rest)?;
+        let (due, _) = number::<DUE>(rest)?;
+        Some(Self { room: u32::try_from(room).ok()?, publisher: u32::try_from(publisher).ok()?, nth, due })
     }
+}
+
+/// The number in so many digits, and what follows.
+fn number<const DIGITS: usize>(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (digits, rest) = text.split_first_chunk::<DIGITS>()?;
+    let number = digits.iter().try_fold(0, |number, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        Some(number << 4 | u64::from(digit))
+    })?;
+    Some((number, rest))
 }
 
 /// Nanoseconds since this process first asked.
@@ -57,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_its_text() {
-        let stamp = Stamp { room: 7, publisher: 3, nth: u64::MAX, due: 12_345 };
+        let stamp = Stamp { room: 7, publisher: 3, nth: 0xff_ffff_ffff, due: 12_345 };
         for size in [0, Stamp::LEN, 100] {
             let text = stamp.text(size);
             assert_eq!(text.len(), size.max(Stamp::LEN));

@@ -21,6 +21,8 @@ pub struct State {
     received: u64,
     /// Messages of a block; 0: blocks do not count.
     block: u64,
+    /// When what is taken now came.
+    came: u64,
     latencies: Vec<u64>,
     leaving: bool,
 }
@@ -29,13 +31,16 @@ impl Subscriber {
     /// The subscriber of this number, from 0, for whom so many messages are a block; 0: nobody waits for blocks.
     pub fn new(number: usize, tally: &Arc<Tally>, block: u64) -> Self {
         let (check, latencies) = (Check::default(), Vec::new());
-        let state = State { number, tally: Arc::clone(tally), check, received: 0, block, latencies, leaving: false };
+        let state =
+            State { number, tally: Arc::clone(tally), check, received: 0, block, came: 0, latencies, leaving: false };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// For what came in one go: [`State::settle`] ends it.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.came = now();
+        state
     }
 
     /// From now on it is no fault if its stream ends.
@@ -72,7 +77,7 @@ impl State {
         if let Err(violation) = self.check.see(seq, &stamp) {
             self.tally.violation(violation, 1, || format!("subscriber {}, seq {seq:?}, {stamp:?}", self.number));
         }
-        self.latencies.push(now().saturating_sub(stamp.due));
+        self.latencies.push(self.came.saturating_sub(stamp.due));
     }
 
     /// The server said something that this load does not call for.
@@ -85,9 +90,14 @@ impl State {
         self.tally.record(self.number, &self.latencies);
         let before = self.received;
         self.received += self.latencies.len() as u64;
-        if self.block > 0 {
-            self.tally.got_blocks(before / self.block..self.received / self.block);
+        if let (Some(got), Some(gets)) = (before.checked_div(self.block), self.received.checked_div(self.block)) {
+            self.tally.got_blocks(got..gets);
         }
         self.latencies.clear();
+    }
+
+    /// The checks, for loads that look further.
+    pub fn check(&mut self) -> &mut Check {
+        &mut self.check
     }
 }

@@ -1,6 +1,9 @@
 //! What is measured: each system speaks its own protocol, and looks the same to a load.
 
+pub mod jetstream;
+pub mod nats;
 pub mod rialto;
+pub mod sqlite;
 pub mod tcp;
 
 use anyhow::Result;

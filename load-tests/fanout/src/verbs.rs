@@ -7,6 +7,7 @@ pub mod fanout;
 mod guest;
 pub mod idle;
 mod memory;
+pub mod publish;
 pub mod reconnect;
 
 use anyhow::Result;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rusqlite::{Transaction, params};
+use rusqlite::{CachedStatement, Transaction, params};
 
 use super::{
     pages,
@@ -30,10 +30,19 @@ impl Log {
         Self { published, changed: HashMap::new(), created: 0, limit }
     }
 
+    /// Writes messages, one after the other: to be had once for all of a group that follow each other.
+    pub(super) fn insertion<'t>(transaction: &'t Transaction<'_>) -> rusqlite::Result<CachedStatement<'t>> {
+        transaction.prepare_cached(
+            "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (room_id, user_id, id) WHERE keyed = 1 DO NOTHING",
+        )
+    }
+
     /// Gives a draft its place. `Ok(Err(..))` refuses this draft alone; `Err(..)` is the whole group's failure.
     pub(super) fn append(
         &mut self,
         transaction: &Transaction<'_>,
+        insertion: &mut CachedStatement<'_>,
         draft: &Draft,
         time: Time,
     ) -> rusqlite::Result<Result<Appended, Error>> {
@@ -45,14 +54,10 @@ impl Log {
             None => self.create(transaction, &draft.room, time)?,
         };
         let seq = room.head + 1;
-        let inserted = transaction
-            .prepare_cached(
-                "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (?, ?, ?, ?, ?, ?, ?)
-                 ON CONFLICT (room_id, user_id, id) WHERE keyed = 1 DO NOTHING",
-            )?
-            .execute(params![room.id, seq, time.0, draft.user_id, draft.id, draft.keyed, draft.text])?;
+        let inserted =
+            insertion.execute(params![room.id, seq, time.0, draft.user_id, draft.id, draft.keyed, draft.text])?;
         if inserted == 1 {
-            self.changed.insert(draft.room.clone(), Room { head: seq, ..room });
+            self.change(&draft.room, Room { head: seq, ..room });
             return Ok(Ok(Appended::Accepted { seq, time }));
         }
         let first = transaction
@@ -88,7 +93,7 @@ impl Log {
         if floor == room.floor {
             return Ok(0);
         }
-        self.changed.insert(name.clone(), Room { floor, ..room });
+        self.change(name, Room { floor, ..room });
         transaction
             .prepare_cached("DELETE FROM messages WHERE room_id = ? AND seq > ? AND seq <= ?")?
             .execute(params![room.id, room.floor, floor])
@@ -96,6 +101,13 @@ impl Log {
 
     fn room(&self, name: &RoomName) -> Option<Room> {
         self.changed.get(name).copied().or_else(|| self.published.get(name))
+    }
+
+    fn change(&mut self, name: &RoomName, room: Room) {
+        match self.changed.get_mut(name) {
+            Some(changed) => *changed = room,
+            None => _ = self.changed.insert(name.clone(), room),
+        }
     }
 
     fn create(&mut self, transaction: &Transaction<'_>, name: &RoomName, time: Time) -> rusqlite::Result<Room> {
@@ -158,8 +170,10 @@ mod tests {
         /// A group of one message in each room, up to its commit.
         fn group(&mut self, rooms: &[&str], time: Time) -> (Vec<Result<Appended, Error>>, Transaction<'_>) {
             let transaction = self.connection.transaction().unwrap();
-            let appended = rooms.iter().map(|room| self.log.append(&transaction, &draft(room), time).unwrap());
-            let appended = appended.collect();
+            let mut insertion = Log::insertion(&transaction).unwrap();
+            let mut append = |room: &&str| self.log.append(&transaction, &mut insertion, &draft(room), time).unwrap();
+            let appended = rooms.iter().map(&mut append).collect();
+            drop(insertion);
             self.log.store(&transaction).unwrap();
             (appended, transaction)
         }

@@ -31,6 +31,11 @@ pub(super) enum Write {
 }
 
 impl Write {
+    /// What is to be appended, if that is asked for.
+    pub(super) fn draft(&self) -> Option<&Draft> {
+        if let Self::Append { draft, .. } = self { Some(draft) } else { None }
+    }
+
     /// Its share of a group, in bytes.
     pub(super) fn size(&self) -> usize {
         match self {

@@ -139,16 +139,27 @@ impl Writer {
         let time = Time::now();
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut outcomes = Vec::with_capacity(group.len());
-        for write in group {
-            outcomes.push(match write {
-                Write::Append { .. } if self.rooms_feed.is_none() => Outcome::Append(Err(Error::Sealed)),
-                Write::Append { draft, .. } => Outcome::Append(self.log.append(&transaction, draft, time)?),
-                Write::Users { writes, .. } => Outcome::Users(users::write(&mut transaction, writes)?),
-                Write::Trim { .. } if self.rooms_feed.is_none() => Outcome::Trim(Err(Error::Sealed)),
-                Write::Trim { room, limits, .. } => {
-                    Outcome::Trim(Ok(self.log.trim(&transaction, room, *limits, time)?))
+        let sealed = self.rooms_feed.is_none();
+        for run in group.chunk_by(|one, next| one.draft().is_some() && next.draft().is_some()) {
+            match run {
+                [Write::Append { .. }, ..] if sealed => {
+                    outcomes.extend(run.iter().map(|_| Outcome::Append(Err(Error::Sealed))));
                 }
-            });
+                [Write::Append { .. }, ..] => {
+                    let mut insertion = Log::insertion(&transaction)?;
+                    for draft in run.iter().filter_map(Write::draft) {
+                        outcomes.push(Outcome::Append(self.log.append(&transaction, &mut insertion, draft, time)?));
+                    }
+                }
+                [Write::Users { writes, .. }, ..] => {
+                    outcomes.push(Outcome::Users(users::write(&mut transaction, writes)?));
+                }
+                [Write::Trim { .. }, ..] if sealed => outcomes.push(Outcome::Trim(Err(Error::Sealed))),
+                [Write::Trim { room, limits, .. }, ..] => {
+                    outcomes.push(Outcome::Trim(Ok(self.log.trim(&transaction, room, *limits, time)?)));
+                }
+                [] => {}
+            }
         }
         self.log.store(&transaction)?;
         transaction.commit()?;

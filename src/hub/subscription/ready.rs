@@ -1,67 +1,76 @@
 //! Which rooms of a stream have woken it, so that a wake touches no other.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Wake, Waker},
 };
 
-/// The rooms of a stream to look at, in the order in which they woke.
-#[derive(Debug, Default)]
-pub(super) struct Ready(Mutex<State>);
+use crate::hub::Stream;
 
-#[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<usize>,
-    /// By room: it stands in the queue, where it stands only once.
-    queued: Vec<bool>,
-    stream: Option<Waker>,
+/// What of a stream to look at: a bit for each room, without a lock, since every delivery sets one and takes it.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// Something other than a room.
+    other: AtomicBool,
+    stream: Stream,
+    /// Room by room, from the lowest bit of the first word.
+    rooms: Box<[AtomicU64]>,
 }
 
+const BITS: usize = u64::BITS as usize;
+
 impl Ready {
+    /// Of a stream that may be in so many rooms. It is looked at first of all.
+    pub(super) fn new(stream: Stream, rooms: usize) -> Self {
+        let rooms = (0..rooms.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
+        Self { other: AtomicBool::new(true), stream, rooms }
+    }
+
     /// A waker that adds this room, and wakes the stream.
     pub(super) fn waker(self: &Arc<Self>, room: usize) -> Waker {
         Waker::from(Arc::new(RoomWaker { room, ready: Arc::clone(self) }))
     }
 
-    /// Sets whom to wake.
-    pub(super) fn register(&self, stream: &Waker) {
-        let mut state = self.lock();
-        match &mut state.stream {
-            Some(known) => known.clone_from(stream),
-            none => *none = Some(stream.clone()),
-        }
+    /// Adds a room. Says whether it did not wait already.
+    pub(super) fn add(&self, room: usize) -> bool {
+        let bit = 1 << (room % BITS);
+        self.rooms.get(room / BITS).is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit == 0)
     }
 
-    /// Adds a room, unless it waits already.
-    pub(super) fn add(&self, room: usize) {
-        self.lock().add(room);
-    }
-
-    /// Takes the room that has waited longest.
-    pub(super) fn take(&self) -> Option<usize> {
-        let mut state = self.lock();
-        let room = state.queue.pop_front()?;
-        if let Some(queued) = state.queued.get_mut(room) {
-            *queued = false;
-        }
+    /// Takes the next room that waits, of the first so many, beginning behind the one that had the last turn.
+    pub(super) fn take(&self, last: usize, rooms: usize) -> Option<usize> {
+        let room = self.find(last + 1, rooms).or_else(|| self.find(0, rooms))?;
+        self.rooms.get(room / BITS)?.fetch_and(!(1 << (room % BITS)), Ordering::AcqRel);
         Some(room)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&self, from: usize, to: usize) -> Option<usize> {
+        let words = self.rooms.get(..to.div_ceil(BITS))?.iter().enumerate();
+        words.skip(from / BITS).find_map(|(index, word)| {
+            let mask = if index == from / BITS { !0 << (from % BITS) } else { !0 };
+            let waiting = word.load(Ordering::Acquire) & mask;
+            (waiting != 0).then(|| index * BITS + waiting.trailing_zeros() as usize)
+        })
+    }
+
+    /// Something other than a room was woken since this was asked last.
+    pub(super) fn take_other(&self) -> bool {
+        self.other.load(Ordering::Acquire) && self.other.swap(false, Ordering::AcqRel)
     }
 }
 
-impl State {
-    fn add(&mut self, room: usize) {
-        if self.queued.len() <= room {
-            self.queued.resize(room + 1, false);
-        }
-        if let Some(queued @ false) = self.queued.get_mut(room) {
-            *queued = true;
-            self.queue.push_back(room);
-        }
+/// For what the stream waits for besides its rooms.
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.other.store(true, Ordering::Release);
+        self.stream.wake();
     }
 }
 
@@ -77,14 +86,9 @@ impl Wake for RoomWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let stream = {
-            let mut state = self.ready.lock();
-            state.add(self.room);
-            state.stream.clone()
-        };
-        // Outside the lock: the stream may run at once, and take.
-        if let Some(stream) = stream {
-            stream.wake();
+        // One that waits already has woken the stream, which has not taken it yet.
+        if self.ready.add(self.room) {
+            self.ready.stream.wake();
         }
     }
 }
@@ -94,14 +98,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_are_taken_in_the_order_in_which_they_woke_and_once() {
-        let ready = Arc::<Ready>::default();
-        for room in [2, 0, 2, 1, 0] {
+    fn rooms_take_turns_and_each_is_taken_once() {
+        let ready = Arc::new(Ready::new(Stream::default(), 200));
+        for room in [70, 2, 199, 0, 2, 63, 64] {
             ready.waker(room).wake();
         }
-        let taken: Vec<_> = std::iter::from_fn(|| ready.take()).collect();
-        assert_eq!(taken, [2, 0, 1]);
+        let mut before = 62;
+        let taken: Vec<_> = std::iter::from_fn(|| {
+            before = ready.take(before, 200)?;
+            Some(before)
+        })
+        .collect();
+        assert_eq!(taken, [63, 64, 70, 199, 0, 2]);
         ready.waker(2).wake();
-        assert_eq!(ready.take(), Some(2), "a room that was taken can wake again");
+        assert_eq!(ready.take(2, 200), Some(2), "a room that was taken can wake again");
+        ready.waker(2).wake();
+        assert_eq!(ready.take(199, 3), Some(2), "whoever had the last turn, and however many there are now");
+    }
+
+    #[test]
+    fn what_is_no_room_is_told_apart() {
+        let ready = Arc::new(Ready::new(Stream::default(), 1));
+        assert!(ready.take_other(), "a new stream looks at everything");
+        assert!(!ready.take_other());
+        Waker::from(Arc::clone(&ready)).wake();
+        assert_eq!(ready.take(0, 1), None);
+        assert!(ready.take_other());
     }
 }

@@ -1,11 +1,11 @@
 //! A bare TCP fan-out: whatever whole frames come on any connection go to every connection, as they are. No rooms, no log, no numbers.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -30,9 +30,6 @@ const RING: usize = 16 * 1024;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
-
-/// Chunks that are written at once.
-const TOGETHER: usize = 64;
 
 /// Serves for ever, or until it does wrong by ending.
 pub async fn serve(listener: TcpListener, fault: Option<Fault>) -> io::Result<()> {
@@ -81,36 +78,11 @@ async fn read(
     }
 }
 
-/// Writes what is ready in one go. Returns, and so closes the connection, when it has fallen behind.
+/// Returns, and so closes the connection, when it has fallen behind.
 async fn write(mut socket: OwnedWriteHalf, mut chunks: Receiver<Bytes>) -> io::Result<()> {
     socket.write_u8(WELCOME).await?;
-    let mut ready: Vec<Bytes> = Vec::with_capacity(TOGETHER);
     while let Ok(chunk) = chunks.recv().await {
-        ready.push(chunk);
-        while ready.len() < TOGETHER
-            && let Ok(chunk) = chunks.try_recv()
-        {
-            ready.push(chunk);
-        }
-        write_all(&mut socket, &mut ready).await?;
-    }
-    Ok(())
-}
-
-async fn write_all(socket: &mut OwnedWriteHalf, chunks: &mut Vec<Bytes>) -> io::Result<()> {
-    if let [only] = &chunks[..] {
-        socket.write_all(only).await?;
-        chunks.clear();
-    }
-    while !chunks.is_empty() {
-        let slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut written = socket.write_vectored(&slices).await?;
-        chunks.retain_mut(|chunk| {
-            let part = written.min(chunk.len());
-            chunk.advance(part);
-            written -= part;
-            !chunk.is_empty()
-        });
+        socket.write_all(&chunk).await?;
     }
     Ok(())
 }

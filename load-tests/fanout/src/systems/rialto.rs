@@ -111,8 +111,8 @@ async fn read(mut responses: RecvStream, subscriber: &Subscriber) -> Result<Stri
         let chunk = chunk?;
         responses.flow_control().release_capacity(chunk.len())?;
         let mut subscriber = subscriber.lock();
-        frames.read(chunk, |message| match message.event {
-            None => subscriber.delivery(Some(message.seq), &message.text),
+        frames.read(&chunk, |message| match message.event {
+            None => subscriber.delivery(Some(message.seq), message.text),
             Some(message) => subscriber.unexpected(&format!("{message:?}")),
         })?;
         subscriber.settle();

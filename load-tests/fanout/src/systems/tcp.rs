@@ -82,8 +82,9 @@ async fn read(mut responses: OwnedReadHalf, subscriber: &Subscriber) -> Result<(
         }
         let mut subscriber = subscriber.lock();
         // Nobody numbers these messages.
-        frames.read(buffer.split().freeze(), |message| subscriber.delivery(None, &message.text))?;
+        frames.read(&buffer, |message| subscriber.delivery(None, message.text))?;
         subscriber.settle();
+        buffer.clear();
     }
 }
 

@@ -69,12 +69,12 @@ impl Layout {
     }
 
     /// Enough that none has to speak in more rooms than a stream may be in.
-    fn publishers(&self) -> u32 {
+    pub fn publishers(&self) -> u32 {
         self.publishers.max(self.rooms.div_ceil(MOST_ROOMS)).max(1)
     }
 
     /// Where a publisher speaks: either it has rooms of its own, or several share one.
-    fn rooms_of(&self, publisher: u32) -> Vec<Room> {
+    pub fn rooms_of(&self, publisher: u32) -> Vec<Room> {
         let publishers = self.publishers();
         if publishers >= self.rooms {
             return vec![publisher % self.rooms];

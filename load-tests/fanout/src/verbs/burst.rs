@@ -48,10 +48,10 @@ pub struct Burst {
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     size: usize,
     /// Messages of a block
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    #[arg(long, value_name = "N", default_value_t = 512)]
     block: u64,
     /// Blocks that the publishers may be ahead
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     ahead: u64,
 }
 

@@ -28,8 +28,10 @@ use super::{
 };
 use crate::{
     check::Violation,
+    frames::Seen,
     launch::{Kind, Launcher},
     report::{Figures, Run},
+    schedule,
     stamp::{Room, now},
     systems::rialto::{Http2, Rialto},
     tally::Tally,
@@ -99,7 +101,7 @@ impl Verb for Churn {
         let Self { rooms, subscribers, .. } = *self;
         let layout = Layout { rooms, subscribers, rooms_per_stream: 1, connections: 0, publishers: 1 };
         layout.check()?;
-        let published = (self.rate * self.seconds).ceil().max(1.0) as u64;
+        let published = schedule::messages(self.rate * self.seconds);
         let tally = Tally::new(layout.members(), 0)?;
         let server = launcher.start(kind).await?;
         let (audience, publishers) = Audience::gather(layout, &server, &tally, 0, progress).await?;
@@ -244,18 +246,15 @@ impl Visits {
         let mut visit = Visit { visitor, room, followed: Followed::live(room), tally: &self.tally };
         let mut guest = Guest::open(connection).await?;
         guest.join(room, None).await?;
-        while let Ok(came) = timeout_at(until, guest.next()).await {
-            let Some(came) = came? else { bail!("the stream has ended") };
-            visit.see(came);
+        while let Ok(more) = timeout_at(until, guest.next(|seen| visit.see(seen))).await {
+            ensure!(more?, "the stream has ended");
         }
         match way {
             Way::HalfClose => {
                 guest.half_close()?;
                 // It has said nothing: the hub owes it no more than the end. What is on its way still counts.
                 let end = async {
-                    while let Some(came) = guest.next().await? {
-                        visit.see(came);
-                    }
+                    while guest.next(|seen| visit.see(seen)).await? {}
                     anyhow::Ok(())
                 };
                 match timeout(self.patience, end).await {
@@ -279,16 +278,12 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    fn see(&mut self, came: impl IntoIterator<Item = crate::frames::Seen>) {
-        let mut latencies = Vec::new();
-        for seen in came {
-            match self.followed.see(seen) {
-                Ok(None) => {}
-                Ok(Some(stamp)) => latencies.push(now().saturating_sub(stamp.due)),
-                Err((violation, example)) => self.wrong(violation, 1, &example),
-            }
+    fn see(&mut self, seen: Seen<'_>) {
+        match self.followed.see(seen) {
+            Ok(None) => {}
+            Ok(Some(stamp)) => self.tally.record(self.visitor as usize, &[now().saturating_sub(stamp.due)]),
+            Err((violation, example)) => self.wrong(violation, 1, &example),
         }
-        self.tally.record(self.visitor as usize, &latencies);
     }
 
     /// Counts what was left out between what came.

@@ -77,7 +77,7 @@ impl Verb for Fanout {
         };
         layout.check()?;
         // Of each publisher, in each of its rooms.
-        let published = (self.rate * self.seconds / layout.speakers(0).len() as f64).ceil().max(1.0) as u64;
+        let published = schedule::messages(self.rate * self.seconds / layout.speakers(0).len() as f64);
         let tally = Tally::new(layout.members(), 0)?;
         let server = launcher.start(kind).await?;
         let (audience, publishers) = Audience::gather(layout, &server, &tally, 0, progress).await?;

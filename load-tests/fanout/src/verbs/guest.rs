@@ -59,18 +59,18 @@ impl Guest {
         rialto::send(&mut self.requests, bytes.freeze()).await
     }
 
-    /// What came in one go, perhaps nothing whole. None: the stream has ended with OK. Nothing is lost if this is dropped while it waits.
-    pub async fn next(&mut self) -> Result<Option<Vec<Seen>>> {
-        let mut all = Vec::new();
+    /// Gives what came in one go, perhaps nothing whole. False: the stream has ended with OK. Nothing is lost if this is dropped while it
+    /// waits.
+    pub async fn next(&mut self, see: impl FnMut(Seen<'_>)) -> Result<bool> {
         if let Some(chunk) = self.responses.data().await {
             let chunk = chunk?;
             self.responses.flow_control().release_capacity(chunk.len())?;
-            self.frames.read(chunk, |seen| all.push(seen))?;
-            return Ok(Some(all));
+            self.frames.read(&chunk, see)?;
+            return Ok(true);
         }
         let trailers = self.responses.trailers().await?.unwrap_or_default();
         match trailers.get("grpc-status") {
-            Some(code) if code == "0" => Ok(None),
+            Some(code) if code == "0" => Ok(false),
             _ => bail!("{}", rialto::status(&trailers).unwrap_or_else(|| "no status".to_owned())),
         }
     }
@@ -117,7 +117,7 @@ impl Followed {
     }
 
     /// A message of the room, or what the hub says of it. Gives the stamp of a message that it had to get.
-    pub fn see(&mut self, seen: Seen) -> Result<Option<Stamp>, Wrong> {
+    pub fn see(&mut self, seen: Seen<'_>) -> Result<Option<Stamp>, Wrong> {
         match (seen.event.and_then(|message| message.event), &self.joined) {
             (Some(Event::Joined(joined)), None) => self.enter(joined).map(|()| None),
             (Some(event), _) => Err((Violation::Unexpected, format!("{event:?}"))),
@@ -125,7 +125,7 @@ impl Followed {
             (None, Some(joined)) => {
                 // Whoever enters live has no claim to what was said before.
                 let early = self.resumed.is_none() && seen.seq <= joined.head_seq;
-                self.message(seen.seq, &seen.text, early).map(Some)
+                self.message(seen.seq, seen.text, early).map(Some)
             }
         }
     }
@@ -186,17 +186,16 @@ mod tests {
     use super::*;
     use crate::proto::user::Gap;
 
-    fn message(seq: u64, nth: u64) -> Seen {
+    fn message(seq: u64, nth: u64) -> ChatMessage {
         let text = Stamp { room: 0, publisher: 0, nth, due: 0 }.text(0);
-        Seen { seq, text: text.into_bytes().into(), event: None }
+        ChatMessage { seq, text, ..ChatMessage::default() }
     }
 
-    fn event(event: Event) -> Seen {
-        let message = ChatMessage { event: Some(event), ..ChatMessage::default() };
-        Seen { seq: 0, text: Bytes::new(), event: Some(Box::new(message)) }
+    fn event(event: Event) -> ChatMessage {
+        ChatMessage { event: Some(event), ..ChatMessage::default() }
     }
 
-    fn joined(epoch: &str, head_seq: u64, recovered: bool) -> Seen {
+    fn joined(epoch: &str, head_seq: u64, recovered: bool) -> ChatMessage {
         event(Event::Joined(Joined { epoch: epoch.to_owned(), head_seq, recovered, online: 0 }))
     }
 
@@ -205,8 +204,12 @@ mod tests {
         Followed::from(0, Place { after_seq: 20, epoch: "e".to_owned() }, 2)
     }
 
-    fn wrongs(followed: &mut Followed, seen: impl IntoIterator<Item = Seen>) -> Vec<Violation> {
-        seen.into_iter().filter_map(|seen| followed.see(seen).err()).map(|(violation, _)| violation).collect()
+    fn wrongs(followed: &mut Followed, said: impl IntoIterator<Item = ChatMessage>) -> Vec<Violation> {
+        let see = |message: ChatMessage| {
+            let event = message.event.is_some().then(|| Box::new(message.clone()));
+            followed.see(Seen { seq: message.seq, text: message.text.as_bytes(), event }).err()
+        };
+        said.into_iter().filter_map(see).map(|(violation, _)| violation).collect()
     }
 
     #[test]

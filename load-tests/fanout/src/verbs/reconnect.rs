@@ -14,7 +14,11 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use serde::Serialize;
-use tokio::{sync::watch, task::JoinSet, time::interval};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{interval, sleep},
+};
 
 use super::{
     Verb,
@@ -24,6 +28,7 @@ use super::{
 };
 use crate::{
     check::Violation,
+    frames::Seen,
     launch::{Kind, Launcher},
     report::{Figures, Run},
     stamp::{Room, Stamp, now},
@@ -173,14 +178,18 @@ impl Author {
     }
 
     async fn listen(&mut self) -> Result<()> {
-        for seen in self.guest.next().await?.context("the author's stream has ended")? {
-            match self.followed.see(seen) {
-                Ok(None) => {}
-                Ok(Some(_)) => self.seqs.push(self.followed.last_seq()),
-                Err((violation, example)) => bail!("the author got {violation}: {example}"),
-            }
+        let Self { guest, followed, seqs, .. } = self;
+        let mut wrong = None;
+        let see = |seen: Seen<'_>| match followed.see(seen) {
+            Ok(None) => {}
+            Ok(Some(_)) => seqs.push(followed.last_seq()),
+            Err(found) => wrong = Some(found),
+        };
+        ensure!(guest.next(see).await?, "the author's stream has ended");
+        match wrong {
+            Some((violation, example)) => bail!("the author got {violation}: {example}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Where a client goes on that has the first so many messages.
@@ -326,23 +335,20 @@ impl Client {
         guest.join(ROOM, Some(self.place.clone())).await?;
         let mut latencies = Vec::new();
         loop {
-            let came = guest.next().await?.context("the stream has ended")?;
-            let mut followed = lock(&self.followed);
-            for seen in came {
-                match followed.see(seen) {
-                    Ok(None) => {}
-                    // What was missed is due when everyone comes back.
-                    Ok(Some(stamp)) => latencies.push(now().saturating_sub(stamp.due.max(storm))),
-                    Err((violation, example)) => {
-                        tally.violation(violation, 1, || format!("client {}: {example}", self.number));
-                    }
+            let see = |seen: Seen<'_>| match lock(&self.followed).see(seen) {
+                Ok(None) => {}
+                // What was missed is due when everyone comes back.
+                Ok(Some(stamp)) => latencies.push(now().saturating_sub(stamp.due.max(storm))),
+                Err((violation, example)) => {
+                    tally.violation(violation, 1, || format!("client {}: {example}", self.number));
                 }
-            }
+            };
+            ensure!(guest.next(see).await?, "the stream has ended");
             tally.record(self.number, &latencies);
             let mut took = lock(&self.caught_up);
             if took.is_none() {
                 arrivals.deliveries.fetch_add(latencies.len() as u64, Ordering::Release);
-                if followed.caught_up() {
+                if lock(&self.followed).caught_up() {
                     *took = Some(began.elapsed());
                     arrivals.caught_up.fetch_add(1, Ordering::Release);
                 }

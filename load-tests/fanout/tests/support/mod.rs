@@ -1,5 +1,7 @@
 //! Runs the real program: a bare server on the one side, a load on the other.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests: a panic is how it fails")]
+
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},

@@ -1,0 +1,166 @@
+//! Publishing through the hub: from the append to the moment at which the last subscriber holds the bytes, on the embedded engine.
+//!
+//! A round publishes one message, or as many as a stream may have in flight, and waits until all are with everybody. Its time contains the
+//! commits, and so the disk: a round of one message waits for one fsync, a round of 64 for two (the writer begins with what is there, and
+//! commits what came meanwhile as the next group). What one takes on the machine, `one commit` of the benchmark `log` says. It is three
+//! quarters of a round of one message to one subscriber, and a fifth of a round that ends in 64,000 deliveries.
+//!
+//! Every subscriber is a task that takes the shared bytes and counts the frames in them, which is an eighth of the CPU time of the largest
+//! round. There is no HTTP/2 and no socket here.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
+
+mod support;
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use rialto::{
+    config::Config,
+    engine::{Appended, Draft, Engine, RoomName},
+    hub::{self, Entry, Handle, Stream, Subscription},
+};
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, sync::Notify, task::JoinHandle};
+
+/// Messages that a stream may have in flight.
+const INFLIGHT: usize = 64;
+
+/// A hub, and those who listen in its lobby.
+struct Crowd {
+    hub: Handle,
+    subscribers: usize,
+    /// Deliveries that the round still waits for.
+    missing: Arc<Missing>,
+    draft: Draft,
+}
+
+#[derive(Default)]
+struct Missing {
+    deliveries: AtomicUsize,
+    none: Notify,
+}
+
+/// What ends behind the crowd.
+struct Ground {
+    engine: Arc<dyn Engine>,
+    hub: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Crowd {
+    async fn gather(subscribers: usize) -> (Arc<Self>, Ground) {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, feeds) = support::open(folder.path());
+        let (hub, task) = hub::start(&settings(), Arc::clone(&engine), feeds.rooms, Arc::default());
+        let missing = Arc::<Missing>::default();
+        for _ in 0..subscribers {
+            let mut subscription = hub.subscribe(Stream::default());
+            subscription.add(hub.clone().enter(RoomName::default(), Entry::default()).await.unwrap());
+            tokio::spawn(listen(subscription, Arc::clone(&missing)));
+        }
+        let crowd = Self { hub, subscribers, missing, draft: support::draft() };
+        (Arc::new(crowd), Ground { engine, hub: task, _folder: folder })
+    }
+
+    /// Publishes so many messages at once, and waits until everybody has them.
+    async fn round(&self, messages: usize) {
+        self.missing.deliveries.store(messages * self.subscribers, Ordering::Relaxed);
+        let mut receipts = Vec::with_capacity(messages);
+        for _ in 0..messages {
+            receipts.push(self.hub.append_unasked(self.draft.clone()).await.unwrap());
+        }
+        for receipt in receipts {
+            assert!(matches!(receipt.await.unwrap(), Appended::Accepted { .. }), "no draft has a key");
+        }
+        self.missing.none.notified().await;
+    }
+
+    async fn rounds(self: Arc<Self>, rounds: u64, messages: usize) -> Duration {
+        let work = async {
+            for _ in 0..rounds {
+                self.round(messages).await;
+            }
+        };
+        support::timed(work).await
+    }
+}
+
+impl Missing {
+    fn came(&self, deliveries: usize) {
+        if self.deliveries.fetch_sub(deliveries, Ordering::Relaxed) == deliveries {
+            self.none.notify_one();
+        }
+    }
+}
+
+/// Until the hub ends.
+async fn listen(mut subscription: Subscription, missing: Arc<Missing>) {
+    while let Ok(bytes) = poll_fn(|cx| subscription.poll_next(cx)).await {
+        missing.came(frames(bytes));
+    }
+}
+
+fn frames(mut bytes: Bytes) -> usize {
+    let mut frames = 0;
+    while bytes.has_remaining() {
+        bytes.advance(1);
+        let len = bytes.get_u32() as usize;
+        bytes.advance(len);
+        frames += 1;
+    }
+    frames
+}
+
+fn settings() -> hub::Settings {
+    let config = Config::default();
+    hub::Settings {
+        ring_batches: config.max_ring_batches,
+        ring_bytes: config.max_ring_bytes,
+        inbox: config.max_queued_joins,
+        open_rooms: config.max_open_rooms,
+        memberships: config.max_memberships,
+        rooms_per_stream: config.max_rooms_per_stream,
+        presence_max: config.presence_max,
+        history_bytes: config.max_history_bytes,
+        waiting_changes: config.max_waiting_changes,
+        watchers: config.max_watchers,
+    }
+}
+
+fn publishing(criterion: &mut Criterion, runtime: &Runtime) {
+    for messages in [1, INFLIGHT] {
+        let mut benches = criterion.benchmark_group(format!("publishing, {messages} at once"));
+        benches.sampling_mode(SamplingMode::Flat);
+        for subscribers in [1, 100, 1000] {
+            let (crowd, ground) = runtime.block_on(Crowd::gather(subscribers));
+            benches.throughput(Throughput::Elements((messages * subscribers) as u64));
+            benches.bench_function(BenchmarkId::new("subscribers", subscribers), |bencher| {
+                bencher.iter_custom(|rounds| {
+                    // In a worker of the runtime, where sessions are.
+                    let rounds = runtime.spawn(Arc::clone(&crowd).rounds(rounds, messages));
+                    runtime.block_on(rounds).unwrap()
+                });
+            });
+            runtime.block_on(async {
+                ground.engine.close().await;
+                ground.hub.await.unwrap();
+            });
+        }
+        benches.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = support::criterion();
+    publishing(&mut criterion, &support::runtime());
+    criterion.final_summary();
+}

@@ -1,0 +1,64 @@
+//! What the benchmarks share: an engine on a real folder, and drafts for it.
+
+#![allow(dead_code, unreachable_pub, reason = "every benchmark is a program of its own, and none uses all of it")]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use criterion::Criterion;
+use rialto::{
+    config::Config,
+    engine::{Draft, Engine, Feeds, Retention, RoomName, embedded},
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// The text of a chat message.
+pub const TEXT: usize = 100;
+
+/// Samples that are short: all benchmarks together are to take less than three minutes.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(20)
+        .configure_from_args()
+}
+
+/// As the server's: a worker a core.
+pub fn runtime() -> Runtime {
+    Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// The embedded engine as the server opens it by default. Within a runtime.
+pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
+    let config = Config::default();
+    let settings = embedded::Settings {
+        folder: folder.to_owned(),
+        queue_drafts: config.max_queued_messages,
+        queue_bytes: config.max_queued_bytes,
+        feed_groups: config.max_queued_groups,
+        page_bytes: config.max_page_bytes,
+        file_bytes: config.max_file_bytes,
+        rooms: config.max_rooms,
+        readers: config.max_readers,
+        retention: Retention::default(),
+    };
+    let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();
+    (engine, feeds)
+}
+
+/// A message of a client that gives no id: the server fills one in.
+pub fn draft() -> Draft {
+    let id = uuid::Uuid::now_v7().to_string();
+    Draft { room: RoomName::default(), user_id: "ada".into(), id, keyed: false, text: "x".repeat(TEXT) }
+}
+
+/// How long the work takes.
+pub async fn timed(work: impl Future<Output = ()>) -> Duration {
+    let began = Instant::now();
+    work.await;
+    began.elapsed()
+}
