@@ -10,6 +10,7 @@ mod watched;
 use std::{
     future::{Future, poll_fn},
     io, mem,
+    pin::Pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -114,8 +115,9 @@ where
             }
         };
         let (io, turn) = together(io);
+        // Boxed before it goes into the task, which would hold it twice: as what it is given, and as what it runs.
         let connection =
-            http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned();
+            Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned());
         tasks.connections.spawn(async move {
             let _place = place;
             match drive(connection, turn).await {
@@ -131,13 +133,12 @@ const HTTP_1_BUFFER: usize = 16 * 1024;
 
 type Io = Socket<TcpStream>;
 
+type Connection<S> = auto::Connection<'static, TokioIo<Together<Io>>, TowerToHyperService<S>, StreamExecutor>;
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs a connection to its end, which a drain brings near.
-async fn drive<S, B>(
-    connection: auto::Connection<'static, TokioIo<Together<Io>>, TowerToHyperService<S>, StreamExecutor>,
-    turn: Turn<Io>,
-) -> Result<(), Fault>
+async fn drive<S, B>(mut connection: Pin<Box<Connection<S>>>, turn: Turn<Io>) -> Result<(), Fault>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -145,7 +146,6 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<Fault>,
 {
-    let mut connection = std::pin::pin!(connection);
     // Not a token: every look at one takes a lock that all connections share, and a delivery is a look.
     let handle = Stream::current();
     let mut told = false;

@@ -85,6 +85,10 @@ impl Subscription {
         let free = if is_full { None } else { self.slots.iter().position(Option::is_none) };
         let free = free.unwrap_or(self.slots.len());
         if free == self.slots.len() {
+            if self.slots.is_empty() {
+                // Most streams are in one room: room for four would be the next thing to have.
+                self.slots.reserve_exact(1);
+            }
             self.slots.push(None);
         }
         let room = entered.room.clone();
