@@ -37,7 +37,7 @@ impl Axis {
 
     /// From nothing to the highest, evenly, in steps that are round in this unit.
     pub fn from_zero(highest: f64, unit: f64, label: impl Fn(f64) -> String) -> Self {
-        let most = (highest / unit).max(f64::MIN_POSITIVE);
+        let most = if highest > 0.0 { highest / unit } else { 1.0 };
         let power = 10_f64.powf((most / 5.0).log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| most / step <= 5.0);
         let step = step.unwrap_or(most);
