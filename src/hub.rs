@@ -186,12 +186,16 @@ impl Handle {
         self.0.engine.append(draft).await
     }
 
-    /// The same for a stream, which may not ask for the outcome for long: what does not succeed at once goes on by itself.
+    /// The same if there is a place at once; otherwise the draft comes back.
+    pub fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
+        self.0.engine.try_append(draft)
+    }
+
+    /// Waits for a place as a task of its own, for a stream, which may not be asked for long.
     #[must_use]
     pub fn append_unasked(&self, draft: Draft) -> BoxFuture<'static, Result<Receipt, Refused>> {
         let hub = self.clone();
-        let place = async move { hub.append(draft).await };
-        at_once_or_unasked(place, || Err(Refused::new(None, EngineError::Stopped)))
+        unasked(async move { hub.append(draft).await }, || Err(Refused::new(None, EngineError::Stopped)))
     }
 
     /// The log itself, for those who look without being there.

@@ -41,6 +41,7 @@ macro_rules! suite {
     ($place:ty) => {
         $crate::engine::conformance::suite!($place:
             seq_increases_from_one_in_the_order_of_appends,
+            what_finds_no_place_at_once_comes_back_and_is_nowhere,
             records_come_out_of_the_feed_once_and_in_order,
             a_keyed_draft_is_appended_once,
             keys_are_apart_by_room_and_by_user,

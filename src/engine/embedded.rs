@@ -190,6 +190,10 @@ impl Engine for Embedded {
         self.queue.append(draft).await
     }
 
+    fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
+        self.queue.try_append(draft)
+    }
+
     fn signal(&self, room: RoomName, signal: Signal) {
         if let Some(feed) = self.signals.upgrade()
             && feed.try_send(Fed::Signal { room, signal }).is_err()

@@ -234,8 +234,13 @@ impl Session {
         match self.rules.read(message, &self.subscription) {
             Ok(Request::Say(draft)) => {
                 let room = draft.room.clone();
-                let place = self.hub.append_unasked(draft);
-                self.waiting = Some(Waiting::Append { nth, room, place });
+                match self.hub.try_append(draft) {
+                    Ok(receipt) => self.inflight.push_back(Inflight { nth, room, receipt }),
+                    Err(draft) => {
+                        let place = self.hub.append_unasked(draft);
+                        self.waiting = Some(Waiting::Append { nth, room, place });
+                    }
+                }
             }
             Ok(Request::Join { room, id, entry }) => match self.may_enter(&room) {
                 Ok(()) => {

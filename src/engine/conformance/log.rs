@@ -23,6 +23,34 @@ pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl P
     }
 }
 
+pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place: impl Place) {
+    let (engine, feeds) = place.open().await;
+    let (mut taken, mut receipts) = (Vec::new(), Vec::new());
+    // Nobody takes from the feed: sooner or later there is no place.
+    for n in 0..200_000 {
+        match engine.try_append(draft("a", &n.to_string())) {
+            Ok(receipt) => {
+                taken.push(n.to_string());
+                receipts.push(receipt);
+            }
+            Err(back) => {
+                assert_eq!(back.text, n.to_string());
+                break;
+            }
+        }
+    }
+    assert!(receipts.len() < 200_000, "the queue is bounded");
+    let kept = engine.append(draft("a", "waits"));
+    drop(feeds);
+    receipts.push(kept.await.unwrap());
+    taken.push("waits".to_owned());
+    for receipt in receipts {
+        accepted(receipt.await.map_err(|refused| refused.error));
+    }
+    let stored: Vec<_> = read_all(&*engine, "a").await.into_iter().map(|record| record.text).collect();
+    assert_eq!(stored, taken);
+}
+
 pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl Place) {
     let (engine, mut feeds) = place.open().await;
     for n in 0..10 {

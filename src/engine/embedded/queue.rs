@@ -65,10 +65,24 @@ impl Queue {
         Ok(receipt)
     }
 
-    /// What is larger than the whole queue takes all of it.
+    /// Gives the draft back if there is no place, or nobody who takes it.
+    pub(super) fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
+        let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(self.share(draft.size())) else {
+            return Err(draft);
+        };
+        let Ok(place) = self.commands.try_reserve() else { return Err(draft) };
+        let (reply, receipt) = Receipt::pair();
+        place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
+        Ok(receipt)
+    }
+
     async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let share = u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX);
-        Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Error::Stopped)
+        Arc::clone(&self.bytes).acquire_many_owned(self.share(bytes)).await.map_err(|_| Error::Stopped)
+    }
+
+    /// What is larger than the whole queue takes all of it.
+    fn share(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX)
     }
 
     pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {

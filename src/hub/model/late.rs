@@ -27,6 +27,10 @@ impl Engine for Late {
         self.0.append(draft).await
     }
 
+    fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
+        self.0.try_append(draft)
+    }
+
     fn signal(&self, room: RoomName, signal: Signal) {
         self.0.signal(room, signal);
     }
