@@ -121,7 +121,10 @@ MEASUREMENTS = (
     ),
     Measurement("reconnect", "reconnect --clients 1000 --missed 1000", "reconnect --clients 20 --missed 20"),
     Measurement(
-        "churn", "churn --subscribers 1000 --rate 50 --seconds 10", "churn --subscribers 10 --rate 20 --seconds 1"
+        "churn",
+        "churn --subscribers 200 --churners 50 --rate 50 --seconds 60",
+        "churn --subscribers 10 --churners 5 --rate 20 --seconds 1",
+        plot=True,
     ),
 )
 

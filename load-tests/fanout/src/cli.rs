@@ -31,6 +31,9 @@ Examples:
   rialto-load burst --subscribers 100 --against tcp       what a delivery costs, beside a bare TCP server
   rialto-load fanout --subscribers 5000 --rate 20         latency in a large room
   rialto-load publish --window 1 --against sqlite         how long a message takes to be safe, beside a bare commit
+  rialto-load idle --connections 10 --streams 100         what a silent client costs, and each further stream of it
+  rialto-load reconnect --clients 1000 --missed 1000      everyone comes back at once
+  rialto-load churn --seconds 3600 --most-growth 5 --svg churn.svg            a soak of an hour, with a picture of memory
   rialto-load fanout --connect http://127.0.0.1:50051 --pid $(pidof rialto)   against a hub that runs already";
 
 #[derive(Debug, Subcommand)]

@@ -20,16 +20,15 @@ use crate::{
 /// What a client costs that is there and silent: the server's memory
 ///
 /// Every connection is in one room, by as many streams as asked for, and nobody says anything. What counts is by how much the server's
-/// resident memory grows, each time once it stands still:
+/// resident memory grows, each time once it stands still.
 ///
-///   1. some clients come first and stay: what a server allocates once for all is no client's cost;
-///   2. memory is looked at: `memory_before_bytes`;
-///   3. every connection comes, with one stream: `bytes_per_client` is the growth over the connections;
-///   4. the other streams come: `bytes_per_stream` is the growth since 3 over these further streams;
-///   5. `memory_after_bytes`.
+/// Some clients come first and stay: what a server allocates once for all is no client's cost. Then memory is looked at
+/// (`memory_before_bytes`). Then every connection comes, with one stream: `bytes_per_client` is the growth over the connections; smaller is
+/// better. Then the other streams come: `bytes_per_stream` is what each of these further streams has added. That is the end
+/// (`memory_after_bytes`); who is not there any more by then fails the run.
 ///
 /// A stream of NATS is a subscription; on a bare TCP server it is a connection. The kernel's memory for sockets is in none of the figures.
-/// Memory comes in pages and the allocator takes it in larger pieces, so some hundred clients are too few to tell.
+/// Memory comes in pages and the allocator takes it in larger pieces, so the figures of a few clients mean nothing.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Idle {
     /// Connections
