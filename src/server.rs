@@ -5,7 +5,11 @@ mod settings;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinHandle,
+    time::timeout,
+};
 use tonic::{
     codec::CompressionEncoding::{Gzip, Zstd},
     service::Routes,
@@ -92,7 +96,7 @@ pub fn check(config: &Config) -> Result<(), config::Error> {
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
 pub async fn start(config: &Config) -> Result<Server, Error> {
     let failed = |cause| Error::Listen { address: config.listen, cause };
-    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
 
     let metrics = Arc::<Metrics>::default();
@@ -131,6 +135,17 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         actors: vec![accept, tell, reap, hub_task, users_task],
         _temporary: temporary,
     })
+}
+
+/// Connections that may wait to be accepted. The system's own limit may be lower. When it is reached, clients try again after a second.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the connections of before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Ends streams whose clients do not read, for as long as there may be streams.

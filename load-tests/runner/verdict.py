@@ -38,8 +38,10 @@ def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -
             if beside:
                 text += f" ({beside}: {found[measurement].figure(figure, beside) / divisor:.1f} {unit})"
             return Verdict(budget, value, text, found[measurement].command)
-        case Flat(figure, measurements, pattern) if all(name in found for _, name in measurements):
-            costs = [(title, 1e6 / found[name].figure(figure)) for title, name in measurements]
+        case Flat(measurements, pattern) if all(name in found for _, *names in measurements for name in names if name):
+            costs = [
+                (title, delivery(found[name], found[alone] if alone else None)) for title, name, alone in measurements
+            ]
             return flat(budget, costs, f"load-tests/run --only '{pattern}'")
         case Calls() if calls:
             return Verdict(budget, calls.median, spread(calls.per_second), GHZ_COMMAND)
@@ -47,6 +49,15 @@ def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -
             return pages(budget, command)
         case _:
             return Verdict(budget, None, "not measured", "")
+
+
+def delivery(found: Found, alone: Found | None) -> float:
+    """Microseconds of the server's processors for a delivery, without what the messages cost alone."""
+    cpu, deliveries = (found.figure(figure) for figure in ("server_cpu_seconds", "deliveries"))
+    if alone:
+        cpu -= alone.figure("server_cpu_seconds")
+        deliveries -= alone.figure("deliveries")
+    return cpu / deliveries * 1e6
 
 
 def flat(budget: Budget, costs: list[tuple[str, float]], command: str) -> Verdict:

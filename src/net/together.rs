@@ -102,3 +102,51 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Together<I> {
 fn lock<I>(kept: &Mutex<Kept<I>>) -> MutexGuard<'_, Kept<I>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_in_a_turn_goes_out_at_its_end() {
+        let (near, mut far) = duplex(1024);
+        let (mut io, turn) = together(near);
+        let mut received = [0; 64];
+        for part in [&b"one "[..], b"two "] {
+            io.write_all(part).await.unwrap();
+            io.flush().await.unwrap();
+        }
+        assert!(far.read(&mut received).now_or_never().is_none(), "the turn is not over");
+        std::future::poll_fn(|cx| turn.poll_end(cx)).await.unwrap();
+        assert_eq!(far.read(&mut received).await.unwrap(), 8);
+        assert_eq!(&received[..8], b"one two ");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is kept for an idle connection");
+
+        io.write_all(b"end").await.unwrap();
+        io.shutdown().await.unwrap();
+        assert_eq!(far.read(&mut received).await.unwrap(), 3, "an end takes along what waits");
+        assert_eq!(far.read(&mut received).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_holds_up_the_writer_at_the_limit() {
+        let (near, mut far) = duplex(1024);
+        let (mut io, turn) = together(near);
+        let chunk = [0; 16 * 1024];
+        let mut written = 0;
+        while let Some(outcome) = io.write(&chunk).now_or_never() {
+            written += outcome.unwrap();
+            assert!(written <= MOST + 2 * chunk.len(), "{written}");
+        }
+        assert!(written >= MOST);
+        let reads = async {
+            let mut read = vec![0; written];
+            far.read_exact(&mut read).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(std::future::poll_fn(|cx| turn.poll_end(cx)), reads);
+        ended.unwrap();
+    }
+}

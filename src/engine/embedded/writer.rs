@@ -75,6 +75,9 @@ enum Outcome {
 impl Writer {
     fn run(mut self) {
         while let Some(first) = self.inbox.blocking_recv() {
+            // Whoever wants a processor now has drafts to add: a group costs about the same, however large it is. When nobody does, this
+            // returns at once.
+            thread::yield_now();
             let (group, then) = self.group(first);
             if !group.is_empty() {
                 self.settle(group);
