@@ -1,7 +1,7 @@
 //! What is known of the users, in memory.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ops::Bound,
     sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
@@ -17,8 +17,8 @@ pub(super) struct Model {
     users: DashMap<Uuid, Arc<User>>,
     ids_by_username: DashMap<String, Uuid>,
     ids_by_email: DashMap<String, Uuid>,
-    /// For paging: a page costs the same whatever the number of users.
-    ids: RwLock<BTreeSet<Uuid>>,
+    /// For paging: a page is one walk, whatever the number of users.
+    in_order: RwLock<BTreeMap<Uuid, Arc<User>>>,
 }
 
 impl Model {
@@ -34,9 +34,8 @@ impl Model {
 
     pub(super) fn page(&self, after: Option<Uuid>, max: usize) -> Vec<Arc<User>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // Under the lock, so that a page is short only at the end: `remove` takes the id out first, `put` puts it in last.
-        let index = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-        index.range((start, Bound::Unbounded)).filter_map(|id| self.get(*id)).take(max).collect()
+        let in_order = self.in_order.read().unwrap_or_else(PoisonError::into_inner);
+        in_order.range((start, Bound::Unbounded)).take(max).map(|(_, user)| Arc::clone(user)).collect()
     }
 
     /// What of a user somebody else has already. The engine decides; this tells early.
@@ -72,11 +71,11 @@ impl Model {
             self.ids_by_email.insert(user.email_key.clone(), id);
         }
         self.ids_by_username.insert(user.username_key.clone(), id);
-        self.index().insert(id);
+        self.in_order().insert(id, Arc::clone(user));
     }
 
     fn remove(&self, id: Uuid) {
-        self.index().remove(&id);
+        self.in_order().remove(&id);
         if let Some((_, user)) = self.users.remove(&id) {
             self.forget_keys(&user, None);
         }
@@ -92,7 +91,7 @@ impl Model {
         }
     }
 
-    fn index(&self) -> RwLockWriteGuard<'_, BTreeSet<Uuid>> {
-        self.ids.write().unwrap_or_else(PoisonError::into_inner)
+    fn in_order(&self) -> RwLockWriteGuard<'_, BTreeMap<Uuid, Arc<User>>> {
+        self.in_order.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
