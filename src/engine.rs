@@ -56,8 +56,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// before it resolves appends nothing; dropping the receipt does not take the draft back.
     async fn append(&self, draft: Draft) -> Result<Receipt, Refused>;
 
-    /// The same for who need not wait: gives the draft back if there is no place at once, and then appends nothing. Nobody who waits is
-    /// passed over.
+    /// The same for who need not wait: gives the draft back if there is no place at once, and then appends nothing. Nobody who
+    /// waits for a place in the queue is passed over.
     fn try_append(&self, draft: Draft) -> Result<Receipt, Draft>;
 
     /// The best effort to tell the hub of every node. It never waits: with a feed that is full, the signal is dropped and counted.

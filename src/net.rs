@@ -155,12 +155,11 @@ where
             connection.as_mut().graceful_shutdown();
         }
         let ended = connection.as_mut().poll(cx);
-        if ended.is_pending()
-            && let Poll::Ready(Err(error)) = turn.poll_end(cx)
-        {
-            return Poll::Ready(Err(error.into()));
+        // Also of its last turn, if nobody has shut the socket down: as much of it as the system takes.
+        match turn.poll_end(cx) {
+            Poll::Ready(Err(error)) if ended.is_pending() => Poll::Ready(Err(error.into())),
+            _ => ended,
         }
-        ended
     })
     .await
 }

@@ -249,7 +249,7 @@ async fn streams_end_as_the_protocol_says() {
         ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
         ("you called a server without tokens by a name that is not this machine's", foreign_name().boxed()),
         ("you compressed in a way that the server does not know", unknown_compression().boxed()),
-        ("you sent a frame whose flag or compressed data is none", malformed().boxed()),
+        ("you sent a frame whose flag or compressed data is none, or no message where one is due", malformed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
         ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),

@@ -103,7 +103,12 @@ MEASUREMENTS = (
         ("sqlite",),
     ),
     # Shorter: JetStream would take minutes.
-    Measurement("publish-512-nats", "publish --window 512 --messages 10000 --size 100", None, ("nats",)),
+    Measurement(
+        "publish-512-nats",
+        "publish --window 512 --messages 10000 --size 100",
+        "publish --window 64 --messages 100 --size 100",
+        ("nats",),
+    ),
     Measurement(
         "publish-1",
         "publish --window 1 --messages 5000 --size 100",
@@ -118,7 +123,7 @@ MEASUREMENTS = (
         for subscribers in (10, 100, 1000, 5000)
         for count, suffix in ((subscribers, ""), (0, "-alone"))
     ),
-    Measurement("rooms-1", "fanout --rooms 1 --subscribers 10 --publishers 10 --rate 500 --size 100 --seconds 8"),
+    Measurement("rooms-1", "fanout --rooms 1 --subscribers 10 --publishers 1 --rate 500 --size 100 --seconds 8"),
     Measurement(
         "rooms-100",
         "fanout --rooms 100 --subscribers 10 --rooms-per-stream 100 --publishers 10 --rate 5 --size 100 --seconds 8",

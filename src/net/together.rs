@@ -1,6 +1,7 @@
 //! Writes of one turn of a connection, given to the system together.
 //!
-//! h2 writes and flushes frame by frame, and a frame has at most 16 KiB: under load a system call each would cost more than what it carries.
+//! h2 writes and flushes frame by frame, and a frame has mostly at most 16 KiB: under load a system call each would cost more than what it
+//! carries, and more than the copy that this costs.
 //! So a connection's writes are kept until its turn is over; `Together` is what hyper writes to, [`Turn`] what ends the turn.
 
 use std::{
@@ -13,8 +14,9 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are kept. More than that goes out before the turn is over.
-const MOST: usize = 128 * 1024;
+/// Bytes from which on nothing more is kept: they go out before the turn is over. With one more frame, which has at most what a body gives
+/// at once (`watched`), this is what a connection holds back whose peer does not read.
+const MOST: usize = 64 * 1024;
 
 /// A connection's socket, as hyper sees it.
 #[derive(Debug)]

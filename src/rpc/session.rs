@@ -118,7 +118,8 @@ impl Session {
         }
     }
 
-    /// Takes outcomes and messages until it must wait.
+    /// Takes outcomes and messages until it must wait. Does nothing unless the subscription's waker was used since: whatever is looked at here
+    /// must be polled with that waker, or nobody looks again.
     fn advance(&mut self) {
         if !self.subscription.was_woken() {
             return;

@@ -43,7 +43,7 @@ impl Display for Violation {
 }
 
 /// What one subscriber has seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Check {
     rooms: FxHashMap<Room, Seen>,
 }
@@ -65,9 +65,14 @@ struct Progress {
 const MISSING: u64 = 10_000;
 
 impl Check {
+    /// Of a subscriber that is in these rooms, and in no other.
+    pub fn new(rooms: &[Room]) -> Self {
+        Self { rooms: rooms.iter().map(|room| (*room, Seen::default())).collect() }
+    }
+
     /// A delivery, with its `seq` where the system has such.
     pub fn see(&mut self, seq: Option<u64>, stamp: &Stamp) -> Result<(), Violation> {
-        let seen = self.rooms.entry(stamp.room).or_default();
+        let seen = self.rooms.get_mut(&stamp.room).ok_or(Violation::Foreign)?;
         let in_order = seq.is_none_or(|seq| seq > seen.last_seq);
         seen.last_seq = seen.last_seq.max(seq.unwrap_or(0));
         let progress = seen.publishers.entry(stamp.publisher).or_default();
@@ -85,6 +90,16 @@ impl Check {
     pub fn missing(&self, room: Room, publisher: u32, published: u64) -> u64 {
         let progress = self.rooms.get(&room).and_then(|seen| seen.publishers.get(&publisher));
         progress.map_or(published, |progress| progress.missing.len() as u64 + published.saturating_sub(progress.next))
+    }
+
+    /// Messages of a room that came although none of these publishers, who published so many each, has published them.
+    pub fn foreign(&self, room: Room, publishers: &[u32], published: u64) -> u64 {
+        let came = self.rooms.get(&room).into_iter().flat_map(|seen| &seen.publishers);
+        came.map(|(publisher, progress)| {
+            let most = if publishers.contains(publisher) { published } else { 0 };
+            progress.next.saturating_sub(most)
+        })
+        .sum()
     }
 }
 
@@ -106,7 +121,7 @@ mod tests {
 
     /// What a subscriber says of these messages, `(seq, nth)`, of which there were four.
     fn verdict(messages: &[(u64, u64)]) -> (Vec<Violation>, u64) {
-        let mut check = Check::default();
+        let mut check = Check::new(&[1]);
         let see =
             |(seq, nth): &(u64, u64)| check.see(Some(*seq), &Stamp { room: 1, publisher: 0, nth: *nth, due: 0 }).err();
         let violations = messages.iter().filter_map(see).collect();
@@ -146,7 +161,7 @@ mod tests {
 
     #[test]
     fn rooms_and_publishers_are_told_apart() {
-        let mut check = Check::default();
+        let mut check = Check::new(&[1, 2]);
         for (room, publisher, nth) in [(1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1), (2, 0, 1), (1, 1, 1)] {
             assert_eq!(check.see(None, &Stamp { room, publisher, nth, due: 0 }), Ok(()));
         }
@@ -155,8 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_published_in_a_room_is_found() {
+        let mut check = Check::new(&[1]);
+        let stamp = |room, publisher, nth| Stamp { room, publisher, nth, due: 0 };
+        assert_eq!(check.see(None, &stamp(2, 0, 0)), Err(Violation::Foreign), "another room");
+        for (publisher, nth) in [(0, 0), (0, 1), (5, 0)] {
+            assert_eq!(check.see(None, &stamp(1, publisher, nth)), Ok(()));
+        }
+        assert_eq!(check.foreign(1, &[0, 5], 2), 0);
+        assert_eq!(check.foreign(1, &[0], 2), 1, "another publisher");
+        assert_eq!(check.foreign(1, &[0, 5], 1), 1, "more than was published");
+    }
+
+    #[test]
     fn who_comes_later_misses_nothing_of_before() {
-        let mut check = Check::default();
+        let mut check = Check::new(&[1]);
         check.begin(1, 0, 2);
         assert_eq!(check.see(None, &Stamp { room: 1, publisher: 0, nth: 2, due: 0 }), Ok(()));
         assert_eq!(check.missing(1, 0, 4), 1);

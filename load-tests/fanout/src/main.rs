@@ -32,15 +32,31 @@ mod proto;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()).await {
+    // Whoever ends it early finds neither servers nor folders left behind: everything is dropped.
+    let ended = tokio::select! {
+        ended = cli::run(cli::Cli::parse()) => ended,
+        signal = told_to_end() => signal.and_then(|()| Err(anyhow::anyhow!("ended early"))),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             cli::say(&format!("rialto-load: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+async fn told_to_end() -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }

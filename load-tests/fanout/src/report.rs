@@ -95,7 +95,9 @@ impl Report {
             let mut ratios: Vec<_> = of("rialto").zip(of(against)).map(|(own, other)| own / other).collect();
             ratios.sort_unstable_by(f64::total_cmp);
             let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
-            Some(Ratio { against, figure, median: *ratios.get(ratios.len() / 2)?, lowest, highest })
+            // Of an even number the mean of the two in the middle.
+            let (below, above) = (ratios.get((ratios.len() - 1) / 2)?, ratios.get(ratios.len() / 2)?);
+            Some(Ratio { against, figure, median: f64::midpoint(*below, *above), lowest, highest })
         };
         self.ratios = others.into_iter().filter_map(ratio).collect();
     }

@@ -28,9 +28,9 @@ pub struct State {
 }
 
 impl Subscriber {
-    /// The subscriber of this number, from 0, for whom so many messages are a block; 0: nobody waits for blocks.
-    pub fn new(number: usize, tally: &Arc<Tally>, block: u64) -> Self {
-        let (check, latencies) = (Check::default(), Vec::new());
+    /// The subscriber of this number, from 0, in these rooms, for whom so many messages are a block; 0: nobody waits for blocks.
+    pub fn new(number: usize, rooms: &[Room], tally: &Arc<Tally>, block: u64) -> Self {
+        let (check, latencies) = (Check::new(rooms), Vec::new());
         let state =
             State { number, tally: Arc::clone(tally), check, received: 0, block, came: 0, latencies, leaving: false };
         Self(Arc::new(Mutex::new(state)))
@@ -60,10 +60,14 @@ impl Subscriber {
     pub fn count_missing(&self, room: Room, publisher: u32, published: u64) {
         let state = self.lock();
         let missing = state.check.missing(room, publisher, published);
-        if missing > 0 {
-            let example = || format!("subscriber {}, room {room}, publisher {publisher}", state.number);
-            state.tally.violation(Violation::Gap, missing, example);
-        }
+        state.count(Violation::Gap, missing, room);
+    }
+
+    /// Counts what came although none of these, who published so many each, has published it.
+    pub fn count_foreign(&self, room: Room, publishers: &[u32], published: u64) {
+        let state = self.lock();
+        let foreign = state.check.foreign(room, publishers, published);
+        state.count(Violation::Foreign, foreign, room);
     }
 }
 
@@ -78,6 +82,12 @@ impl State {
             self.tally.violation(violation, 1, || format!("subscriber {}, seq {seq:?}, {stamp:?}", self.number));
         }
         self.latencies.push(self.came.saturating_sub(stamp.due));
+    }
+
+    fn count(&self, violation: Violation, count: u64, room: Room) {
+        if count > 0 {
+            self.tally.violation(violation, count, || format!("subscriber {}, room {room}", self.number));
+        }
     }
 
     /// The server said something that this load does not call for.

@@ -44,6 +44,11 @@ fn messages_that_are_swapped_are_found() {
 }
 
 #[test]
+fn a_message_of_another_room_is_found() {
+    is_found("misroute", "that nobody published");
+}
+
+#[test]
 fn a_server_that_ends_in_the_middle_is_found() {
     is_found("die", "streams ended early");
 }

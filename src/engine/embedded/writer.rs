@@ -75,8 +75,8 @@ enum Outcome {
 impl Writer {
     fn run(mut self) {
         while let Some(first) = self.inbox.blocking_recv() {
-            // Whoever wants a processor now has drafts to add: a group costs about the same, however large it is. When nobody does, this
-            // returns at once.
+            // Threads that want this processor now most likely have drafts to add, and a group costs about the same however large it is. When
+            // there is none, this returns at once: nothing is added to the time of a group on a machine that has time.
             thread::yield_now();
             let (group, then) = self.group(first);
             if !group.is_empty() {

@@ -23,7 +23,7 @@ pub(super) struct Ready {
 const BITS: usize = u64::BITS as usize;
 
 impl Ready {
-    /// Of a stream that may be in so many rooms. It is looked at first of all.
+    /// Of a stream that may be in so many rooms. At first everything but the rooms is to be looked at, once.
     pub(super) fn new(stream: Stream, rooms: usize) -> Self {
         let rooms = (0..rooms.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
         Self { other: AtomicBool::new(true), stream, rooms }

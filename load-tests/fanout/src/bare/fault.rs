@@ -1,10 +1,11 @@
 //! What a bare server does wrong on purpose, to show that a load finds it.
 
 use bytes::{Bytes, BytesMut};
+use prost::Message;
 
-use crate::frames;
+use crate::{frames, proto::user::ChatMessage, stamp::Stamp};
 
-/// One thing, and all but the last once.
+/// One thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// Leaves a message out.
@@ -13,13 +14,15 @@ pub enum Fault {
     Double,
     /// Sends a message after the one behind it.
     Reorder,
+    /// Sends a message to a room in which nobody said it.
+    Misroute,
     /// Ends, with all connections.
     Die,
     /// Takes everything and delivers nothing.
     Mute,
 }
 
-/// Does it to one message of all that pass.
+/// Does it to one message of all that pass, or from there on.
 #[derive(Debug)]
 pub struct Breaker {
     fault: Fault,
@@ -49,6 +52,7 @@ impl Breaker {
                     self.kept = Some(frame);
                     continue;
                 }
+                (Fault::Misroute, true) => passed.extend_from_slice(&misrouted(&frame).unwrap_or_default()),
                 (Fault::Die, true) => return None,
             }
             if let Some(kept) = self.kept.take() {
@@ -57,4 +61,14 @@ impl Breaker {
         }
         Some(passed.freeze())
     }
+}
+
+/// The same message, but from another room.
+fn misrouted(frame: &[u8]) -> Option<BytesMut> {
+    let mut message = ChatMessage::decode(frame.get(frames::HEADER..)?).ok()?;
+    let stamp = Stamp::of(message.text.as_bytes())?;
+    message.text = Stamp { room: stamp.room + 1, ..stamp }.text(message.text.len());
+    let mut misrouted = BytesMut::new();
+    frames::put(&message, &mut misrouted);
+    Some(misrouted)
 }

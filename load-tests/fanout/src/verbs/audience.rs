@@ -64,6 +64,12 @@ impl Layout {
             self.rooms,
             self.rooms_per_stream
         );
+        let publishers = self.publishers();
+        ensure!(
+            publishers < self.rooms || publishers.is_multiple_of(self.rooms),
+            "{publishers} publishers cannot be dealt out evenly to {} rooms",
+            self.rooms
+        );
         ensure!(self.rooms_per_stream <= MOST_ROOMS, "a stream can be in at most {MOST_ROOMS} rooms");
         Ok(())
     }
@@ -135,7 +141,7 @@ impl Audience {
             audience._connections.push(system.connect().await?);
         }
         for (number, rooms) in streams.into_iter().enumerate() {
-            let subscriber = Subscriber::new(number, tally, block * rooms.len() as u64);
+            let subscriber = Subscriber::new(number, &rooms, tally, block * rooms.len() as u64);
             let Some(connection) = audience._connections.get(number % connections) else { bail!("no connection") };
             audience._listeners.push(connection.join(&rooms, subscriber.clone()).await?);
             audience.subscribers.push((subscriber, rooms));
@@ -144,7 +150,7 @@ impl Audience {
         let mut publishers = Vec::new();
         for number in 0..layout.publishers() {
             let rooms = layout.rooms_of(number);
-            let subscriber = Subscriber::new(audience.subscribers.len(), tally, block * rooms.len() as u64);
+            let subscriber = Subscriber::new(audience.subscribers.len(), &rooms, tally, block * rooms.len() as u64);
             let connection = system.connect().await?;
             let member = connection.join(&rooms, subscriber.clone()).await?;
             audience._connections.push(connection);
@@ -162,7 +168,7 @@ impl Audience {
         tally.wait_for(expected, self.patience, progress).await;
     }
 
-    /// Publishers of each room; the layout gives every room as many, or one.
+    /// Publishers of each room: [`Layout::check`] sees to it that every room has as many.
     fn speakers_a_room(&self) -> u64 {
         self.layout.speakers(0).len() as u64
     }
@@ -171,9 +177,9 @@ impl Audience {
     pub fn leave(self, published: u64) {
         for (subscriber, rooms) in &self.subscribers {
             for room in rooms {
-                for publisher in self.layout.speakers(*room) {
-                    subscriber.count_missing(*room, publisher, published);
-                }
+                let speakers = self.layout.speakers(*room);
+                speakers.iter().for_each(|publisher| subscriber.count_missing(*room, *publisher, published));
+                subscriber.count_foreign(*room, &speakers, published);
             }
             subscriber.leave();
         }

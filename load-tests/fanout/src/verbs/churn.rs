@@ -127,6 +127,8 @@ impl Verb for Churn {
         // First what was wrong: it may be why there are no figures, or why somebody could not publish.
         run.take(&tally)?;
         visits.tally.verdict()?;
+        let heard = visits.tally.delivered();
+        ensure!(heard > 0 || visits.over.load(Ordering::Relaxed) == 0, "nobody of those who came heard anything");
         run.figures.extend(figures?);
         while let Some(published) = publishing.join_next().await {
             published??;
@@ -260,6 +262,10 @@ impl Visits {
                 match timeout(self.patience, end).await {
                     Ok(end) => end?,
                     Err(_) => bail!("a half-close was not answered"),
+                }
+                // Even then the answer to its join was owed.
+                if visit.followed.joined().is_none() {
+                    visit.wrong(Violation::Unexpected, 1, "an end without a word to the join");
                 }
             }
             Way::Reset => guest.reset(),

@@ -106,7 +106,7 @@ pub type Wrong = (Violation, String);
 impl Followed {
     /// From its first message on.
     pub fn live(room: Room) -> Self {
-        let (check, resumed, joined) = (Check::default(), None, None);
+        let (check, resumed, joined) = (Check::new(&[room]), None, None);
         Self { room, resumed, joined, check, first: None, next: 0, publisher: 0, last_seq: 0 }
     }
 

@@ -139,7 +139,7 @@ impl Crowd {
 
 impl Client {
     async fn open(&mut self, number: usize, tally: &Arc<Tally>) -> Result<()> {
-        let subscriber = Subscriber::new(number, tally, 0);
+        let subscriber = Subscriber::new(number, &[ROOM], tally, 0);
         let member = self.connection.join(&[ROOM], subscriber.clone()).await?;
         self.streams.push((subscriber, member));
         Ok(())

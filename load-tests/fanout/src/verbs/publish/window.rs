@@ -50,7 +50,7 @@ impl Publisher {
         // One message is a block: each that comes back may let another go. Those of others in its rooms come as well.
         let most: usize = with_speakers.iter().map(|(_, speakers)| speakers.len()).sum();
         let tally = Tally::new(1, share * most as u64)?;
-        let subscriber = Subscriber::new(0, &tally, 1);
+        let subscriber = Subscriber::new(0, &rooms, &tally, 1);
         let member = connection.join(&rooms, subscriber.clone()).await?;
         Ok(Self { total, tally, number, rooms: with_speakers, window, subscriber, member })
     }
@@ -99,8 +99,10 @@ impl Publisher {
 
     /// Counts what never came back. From now on it is no fault if the stream ends.
     pub fn leave(&self) {
-        for (room, _) in &self.rooms {
-            self.subscriber.count_missing(*room, self.number, self.total / self.rooms.len() as u64);
+        let published = self.total / self.rooms.len() as u64;
+        for (room, speakers) in &self.rooms {
+            self.subscriber.count_missing(*room, self.number, published);
+            self.subscriber.count_foreign(*room, speakers, published);
         }
         self.subscriber.leave();
     }
