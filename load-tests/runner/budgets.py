@@ -15,6 +15,7 @@ class Measurement:
     quick: str | None = None
     against: tuple[str, ...] = ()
     plot: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ MEASUREMENTS = (
         "churn --subscribers 200 --churners 50 --rate 50 --seconds 60",
         "churn --subscribers 10 --churners 5 --rate 20 --seconds 1",
         plot=True,
+        once=True,
     ),
 )
 

@@ -60,7 +60,7 @@ class Load:
         arguments = shlex.split(self._size(measurement))
         for system in measurement.against:
             arguments += ["--against", system]
-        alternations = 1 if self._quick else ALTERNATIONS
+        alternations = 1 if self._quick or measurement.once else ALTERNATIONS
         command = shlex.join(["rialto-load", *arguments])
 
         found, plot = self._folder / f"{measurement.name}.json", self._folder / f"{measurement.name}.svg"
