@@ -91,7 +91,7 @@ MEASUREMENTS = (
     Measurement(
         "paced",
         "fanout --rooms 1 --subscribers 1000 --connections 1000 --publishers 1 --rate 50 --size 100 --seconds 10",
-        "fanout --rooms 2 --subscribers 10 --connections 5 --publishers 1 --rate 50 --size 100 --seconds 1",
+        "fanout --rooms 1 --subscribers 10 --connections 5 --publishers 1 --rate 50 --size 100 --seconds 1",
         ("tcp", "nats"),
         plot=True,
     ),
