@@ -186,6 +186,9 @@ impl Audience {
     }
 }
 
+/// The step in which the system counts processor time.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Processor time and clock of a server under load.
 pub struct Meter {
     cpu: Duration,
@@ -201,7 +204,8 @@ impl Meter {
     /// Until now, in which so many deliveries of so many messages were made.
     pub fn stop(self, server: &Server, deliveries: u64, messages: u64) -> Result<Figures> {
         let seconds = self.clock.elapsed().as_secs_f64();
-        let cpu = (server.process.cpu()? - self.cpu).as_secs_f64();
+        // Less than a tick of the system's clock counts as one: a run as short as that measures nothing, and must divide by something.
+        let cpu = (server.process.cpu()? - self.cpu).max(TICK).as_secs_f64();
         let deliveries = deliveries as f64;
         Ok(Figures::from([
             ("messages", messages as f64),
