@@ -7,7 +7,7 @@ use prost_types::FileDescriptorSet;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["user.proto", "rialto/v1/chat.proto"], ["proto"])?;
+    let descriptors = protox::compile(["user.proto", "rialto/v1/auth.proto", "rialto/v1/chat.proto"], ["proto"])?;
 
     // For reflection: everything, comments too.
     fs::write(out.join("descriptors.bin"), prost_encode(&descriptors))?;
@@ -16,7 +16,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         // They hold secrets: `proto` prints them without.
-        .skip_debug([".user.CreateUserRequest", ".user.UpdateUserRequest", ".user.RefreshToken"])
+        .skip_debug([
+            ".user.CreateUserRequest",
+            ".user.UpdateUserRequest",
+            ".user.RefreshToken",
+            ".rialto.v1.LoginRequest",
+            ".rialto.v1.RefreshRequest",
+            ".rialto.v1.LogoutRequest",
+            ".rialto.v1.Tokens",
+        ])
         .compile_fds(descriptors.clone())?;
 
     // Servers, for `rpc`: on our codec, and without the methods whose response body is our own (`rpc/chat`).

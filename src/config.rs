@@ -1,18 +1,13 @@
-//! The settings, and where each comes from: defaults, then the file, then the environment, then the flags.
+//! The settings: what they are called, what they mean, and what they are if nobody says otherwise.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+mod check;
+mod load;
 
-use figment::{
-    Figment, Metadata, Profile, Provider,
-    providers::{Env, Format, Serialized, Toml},
-    value::{Dict, Map},
-};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+pub use load::{DEFAULT_FILE, ENV_PREFIX, Loaded, load};
 
 /// Every setting. The names are those of the file; in the environment they are upper case, behind `RIALTO_`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +17,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of the data file; `:memory:` is a private folder that is removed at the end.
     pub data: PathBuf,
-    /// Serve others than this machine although nobody has to say who he is.
+    /// Serve others than this machine although nobody has to say who he is, or although tokens and passwords would be sent in the clear
+    /// (which is right only behind a proxy that does TLS).
     pub insecure: bool,
     /// `text`, `json`, or `auto`: text on a terminal.
     pub log_format: LogFormat,
@@ -31,20 +27,77 @@ pub struct Config {
     /// Seconds from the signal to the end of the process, whatever the clients do.
     pub drain_seconds: u64,
 
+    /// The certificate of the server and those that lead to its root, for TLS: a PEM file. It is read again on SIGHUP, and when it changes.
+    /// Empty: no TLS.
+    pub tls_cert: PathBuf,
+    /// The private key of the certificate: a PEM file.
+    pub tls_key: PathBuf,
+    /// Take only clients with a certificate of one of these authorities: a PEM file. The common name of a client's certificate says who it
+    /// is, which must be who its token says it is. Empty: clients need no certificate.
+    pub tls_client_ca: PathBuf,
+    /// Seconds between two looks whether these files have changed.
+    pub tls_reload_seconds: u64,
+
+    /// `open`: nobody has to say who he is, and everybody may do everything. `token`: every call needs a token, and has the rights of its
+    /// roles.
+    pub auth: AuthMode,
+    /// Whom tokens are for: what must be in their `aud`.
+    pub audience: String,
+    /// What this server's own tokens have in their `iss`.
+    pub issuer: String,
+    /// Other issuers whose tokens are taken, by the keys that they publish or by a shared secret (HS256) in a file. Their claim `roles` counts.
+    /// `issuers = [{ issuer = "https://id.example", jwks_url = "https://id.example/jwks.json" }, { issuer = "old", hs256_secret_file = "old.key" }]`
+    pub issuers: Vec<Issuer>,
+    /// Seconds for which an access token of this server is good.
+    pub access_token_seconds: u64,
+    /// Seconds for which a refresh token of this server is good, if it is not used before.
+    pub refresh_token_seconds: u64,
+    /// Sessions of one user; a login above ends the oldest.
+    pub max_sessions_per_user: usize,
+    /// In token mode, let anybody create a user for himself.
+    pub open_registration: bool,
+
+    /// In token mode, calls that one caller may make a second, over time. This and the next: 0 is without limit.
+    pub max_calls_per_second_per_caller: u32,
+    /// In token mode, calls that may come from one address a second, over time. IPv6 addresses of one /64 are one.
+    pub max_calls_per_second_per_address: u32,
+    /// In token mode, messages that one caller may send a second, over time, on all streams and by `Publish`.
+    pub max_messages_per_second_per_caller: u32,
+    /// In token mode, messages that may come from one address a second, over time.
+    pub max_messages_per_second_per_address: u32,
+    /// Seconds of these rates that may come at once.
+    pub rate_burst_seconds: u32,
+    /// Logins that may be tried a minute for one username, from wherever.
+    pub max_logins_per_minute_per_user: u32,
+    /// Logins that may be tried a minute from one address.
+    pub max_logins_per_minute_per_address: u32,
+    /// Callers and addresses whose rates are remembered; of more at once, the rest share one.
+    pub max_rate_keys: usize,
+
     /// Connections at once; what comes above is closed.
     pub max_connections: usize,
+    /// Connections at once from one address. IPv6 addresses of one /64 are one.
+    pub max_connections_per_address: usize,
+    /// Limit connections from loopback addresses as those from any other.
+    pub limit_loopback: bool,
     /// Chat streams at once, of all connections.
     pub max_streams: usize,
+    /// In token mode, Chat streams at once of one caller.
+    pub max_streams_per_caller: usize,
     /// Streams at once on one connection.
     pub max_streams_per_connection: u32,
     /// Bytes of the data file; beyond, writes are refused as on a full disk. 0: as the disk allows.
     pub max_file_bytes: u64,
     /// Rooms that may exist.
     pub max_rooms: usize,
+    /// In token mode, rooms that one user may have brought into being by a first message.
+    pub max_rooms_per_user: usize,
     /// Rooms that somebody is in; each takes about 3 KiB, and 2 KiB more if somebody asked who is there.
     pub max_open_rooms: usize,
     /// Rooms that one stream may be in.
     pub max_rooms_per_stream: usize,
+    /// Places in one room.
+    pub max_members_per_room: usize,
     /// Places in rooms, of all streams.
     pub max_memberships: usize,
     /// Members of a room up to which those who ask are told each by name; above, only how many there are.
@@ -81,6 +134,10 @@ pub struct Config {
     pub max_passwords_per_call: usize,
     /// Hashes computed at once; each takes 19 MiB and a core.
     pub max_concurrent_hashes: NonZeroUsize,
+    /// Passwords of logins that are checked at once, beside these.
+    pub max_concurrent_logins: NonZeroUsize,
+    /// Logins that may wait for that.
+    pub max_queued_logins: usize,
 
     /// Messages of one stream on their way to the log; then the stream is not read.
     pub max_inflight_per_stream: usize,
@@ -103,6 +160,8 @@ pub struct Config {
     /// Connections that read the data file.
     pub max_readers: NonZeroUsize,
 
+    /// Seconds for the TLS handshake of a new connection.
+    pub tls_handshake_seconds: u64,
     /// Seconds for a new connection to show that it speaks HTTP, and for HTTP/1 headers.
     pub first_bytes_seconds: u64,
     /// Seconds of silence after which a client is asked whether it is there.
@@ -135,6 +194,30 @@ pub struct Retained {
     pub messages: u64,
 }
 
+/// Whether callers have to say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// They need not.
+    Open,
+    /// By a token, on every call.
+    Token,
+}
+
+/// Somebody else whose tokens are taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Issuer {
+    /// What its tokens have in their `iss`.
+    pub issuer: String,
+    /// What its tokens must have in their `aud`; empty: as the setting `audience`.
+    pub audience: String,
+    /// Where it publishes its keys, a JWK Set (RFC 7517). `https`, or `http` on a loopback address.
+    pub jwks_url: String,
+    /// Instead: the file of a secret of 32 bytes or more, which signs by HS256.
+    pub hs256_secret_file: PathBuf,
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -158,13 +241,41 @@ impl Default for Config {
             log: "info,rusqlite_migration=warn".into(),
             drain_seconds: 30,
 
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_client_ca: PathBuf::new(),
+            tls_reload_seconds: 10,
+
+            auth: AuthMode::Open,
+            audience: "rialto".into(),
+            issuer: "rialto".into(),
+            issuers: Vec::new(),
+            access_token_seconds: 15 * MINUTE,
+            refresh_token_seconds: 30 * 24 * 60 * MINUTE,
+            max_sessions_per_user: 32,
+            open_registration: false,
+
+            max_calls_per_second_per_caller: 100,
+            max_calls_per_second_per_address: 1_000,
+            max_messages_per_second_per_caller: 100,
+            max_messages_per_second_per_address: 1_000,
+            rate_burst_seconds: 10,
+            max_logins_per_minute_per_user: 10,
+            max_logins_per_minute_per_address: 60,
+            max_rate_keys: 100_000,
+
             max_connections: 20_000,
+            max_connections_per_address: 256,
+            limit_loopback: false,
             max_streams: 200_000,
+            max_streams_per_caller: 256,
             max_streams_per_connection: 128,
             max_file_bytes: 0,
             max_rooms: 100_000,
+            max_rooms_per_user: 1_000,
             max_open_rooms: 100_000,
             max_rooms_per_stream: 1_000,
+            max_members_per_room: 100_000,
             max_memberships: 1_000_000,
             presence_max: 200,
             max_watchers: 1_000,
@@ -183,6 +294,8 @@ impl Default for Config {
             max_users_per_call: 10_000,
             max_passwords_per_call: 100,
             max_concurrent_hashes: cores,
+            max_concurrent_logins: cores,
+            max_queued_logins: 256,
 
             max_inflight_per_stream: 64,
             max_queued_messages: 8_192,
@@ -195,6 +308,7 @@ impl Default for Config {
             max_history_bytes: 16 * MIB,
             max_readers: NonZeroUsize::MIN.saturating_add(3),
 
+            tls_handshake_seconds: 5,
             first_bytes_seconds: 10,
             keepalive_interval_seconds: 20,
             keepalive_timeout_seconds: 10,
@@ -209,14 +323,9 @@ impl Default for Config {
     }
 }
 
+const MINUTE: u64 = 60;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-
-/// The prefix of the environment's variables.
-pub const ENV_PREFIX: &str = "RIALTO_";
-
-/// The file that is read when none is named, if it is there.
-pub const DEFAULT_FILE: &str = "rialto.toml";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -235,118 +344,4 @@ pub enum Error {
         /// What it must be.
         reason: String,
     },
-}
-
-/// A configuration that knows where each of its settings came from.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The settings.
-    pub config: Config,
-    figment: Figment,
-}
-
-/// Merges defaults, file, environment and flags, the later over the earlier.
-pub fn load(file: Option<&Path>, flags: Dict) -> Result<Loaded, Error> {
-    let mut figment = Figment::from(Serialized::defaults(Config::default()));
-    match file {
-        Some(named) if !named.is_file() => return Err(Error::NoFile(named.to_owned())),
-        Some(named) => figment = figment.merge(Toml::file_exact(named)),
-        None if Path::new(DEFAULT_FILE).is_file() => figment = figment.merge(Toml::file_exact(DEFAULT_FILE)),
-        None => {}
-    }
-    // Other programs may have variables behind our prefix, so those that are no settings are left alone.
-    let known = names();
-    let environment = Env::prefixed(ENV_PREFIX).filter(move |name| known.iter().any(|known| name == known.as_str()));
-    let figment = figment.merge(environment).merge(Flags(flags));
-    let config: Config = figment.extract().map_err(|error| Error::Wrong(Box::new(error)))?;
-    config.check()?;
-    Ok(Loaded { config, figment })
-}
-
-/// What was given on the command line.
-struct Flags(Dict);
-
-impl Provider for Flags {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("flags")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.0.clone()))
-    }
-}
-
-/// The names of all settings.
-fn names() -> Vec<String> {
-    Config::default().to_table().keys().cloned().collect()
-}
-
-impl Config {
-    fn to_table(&self) -> toml::Table {
-        toml::Table::try_from(self).unwrap_or_default()
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let ranges = [
-            ("max_bulk_calls", self.max_bulk_calls as u64, 1 << 20),
-            ("max_inflight_per_stream", self.max_inflight_per_stream as u64, 1 << 20),
-            ("max_queued_messages", self.max_queued_messages as u64, 1 << 24),
-            ("max_queued_bytes", self.max_queued_bytes as u64, 1 << 31),
-            ("max_queued_groups", self.max_queued_groups as u64, 1 << 20),
-            ("max_queued_joins", self.max_queued_joins as u64, 1 << 24),
-            ("max_ring_batches", self.max_ring_batches as u64, 1 << 16),
-            ("max_ring_bytes", self.max_ring_bytes as u64, 1 << 40),
-            ("max_watchers", self.max_watchers as u64, 1 << 20),
-            ("max_waiting_changes", self.max_waiting_changes as u64, 1 << 24),
-            ("slow_reader_seconds", self.slow_reader_seconds, 1 << 20),
-            ("max_memberships", self.max_memberships as u64, 1 << 30),
-            ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
-            ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),
-            ("retain_interval_seconds", self.retain_interval_seconds, 1 << 20),
-            ("first_bytes_seconds", self.first_bytes_seconds, 1 << 20),
-            ("keepalive_interval_seconds", self.keepalive_interval_seconds, 1 << 20),
-            ("keepalive_timeout_seconds", self.keepalive_timeout_seconds, 1 << 20),
-            // HTTP/2's own limit of a window (RFC 9113, section 6.9.1).
-            ("stream_window_bytes", self.stream_window_bytes.into(), (1 << 31) - 1),
-            ("connection_window_bytes", self.connection_window_bytes.into(), (1 << 31) - 1),
-            ("send_buffer_bytes", self.send_buffer_bytes as u64, u32::MAX.into()),
-        ];
-        for (name, value, most) in ranges {
-            if !(1..=most).contains(&value) {
-                return Err(Error::Senseless { name, reason: format!("must be at least 1 and at most {most}") });
-            }
-        }
-        if self.max_chat_frame_bytes < self.max_text_bytes {
-            return Err(Error::Senseless {
-                name: "max_chat_frame_bytes",
-                reason: "must be at least max_text_bytes".into(),
-            });
-        }
-        if !self.listen.ip().is_loopback() && !self.insecure {
-            return Err(Error::Senseless {
-                name: "listen",
-                reason: "is not a loopback address, and nobody has to say who he is: give --insecure if that is meant"
-                    .into(),
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Loaded {
-    /// Every setting as a line of the configuration file, with its source behind it.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let mut lines = String::new();
-        for (name, value) in self.config.to_table() {
-            let source = self.figment.find_metadata(&name).map_or("default", |metadata| match metadata.name.as_ref() {
-                "flags" => "flag",
-                name if name.contains("environment") => "environment",
-                name if name.contains("TOML") => "file",
-                _ => "default",
-            });
-            lines.push_str(&format!("{name} = {value}  # {source}\n"));
-        }
-        lines
-    }
 }

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod users;
 
 pub mod batch;
+pub mod caller;
 pub mod engine;
 pub mod journal;
 

@@ -19,35 +19,32 @@ pub mod rialto {
 mod redacted {
     use std::fmt::{Debug, Formatter, Result};
 
-    use super::user::{CreateUserRequest, RefreshToken, UpdateUserRequest};
+    use super::{
+        rialto::v1::{LoginRequest, LogoutRequest, RefreshRequest, Tokens},
+        user::{CreateUserRequest, RefreshToken, UpdateUserRequest},
+    };
 
-    impl Debug for CreateUserRequest {
-        fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-            let Self { username, email, password: _ } = self;
-            f.debug_struct("CreateUserRequest")
-                .field("username", username)
-                .field("email", email)
-                .finish_non_exhaustive()
-        }
+    /// Prints the fields that are named, and that there are others.
+    macro_rules! debug_without_secrets {
+        ($($message:ident { $($shown:ident),* } without { $($secret:ident),+ })+) => {$(
+            impl Debug for $message {
+                fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+                    // Every field is named, so that a new one has to be decided on.
+                    let Self { $($shown,)* $($secret: _),+ } = self;
+                    f.debug_struct(stringify!($message))$(.field(stringify!($shown), $shown))*.finish_non_exhaustive()
+                }
+            }
+        )+};
     }
 
-    impl Debug for UpdateUserRequest {
-        fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-            let Self { id, username, email, password: _, expected_revision, roles } = self;
-            f.debug_struct("UpdateUserRequest")
-                .field("id", id)
-                .field("username", username)
-                .field("email", email)
-                .field("expected_revision", expected_revision)
-                .field("roles", roles)
-                .finish_non_exhaustive()
-        }
-    }
-
-    impl Debug for RefreshToken {
-        fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-            f.debug_struct("RefreshToken").finish_non_exhaustive()
-        }
+    debug_without_secrets! {
+        CreateUserRequest { username, email } without { password }
+        UpdateUserRequest { id, username, email, expected_revision, roles } without { password }
+        RefreshToken {} without { token }
+        LoginRequest { username } without { password }
+        RefreshRequest {} without { refresh_token }
+        LogoutRequest {} without { refresh_token }
+        Tokens { access_expires_in, refresh_expires_in } without { access_token, refresh_token }
     }
 }
 
@@ -56,7 +53,10 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 #[cfg(test)]
 mod tests {
-    use super::user::{ChatMessage, CreateUserRequest, RefreshToken, UpdateUserRequest, chat_message::Event};
+    use super::{
+        rialto::v1::{LoginRequest, LoginResponse, LogoutRequest, RefreshRequest, Tokens},
+        user::{ChatMessage, CreateUserRequest, RefreshToken, UpdateUserRequest, chat_message::Event},
+    };
 
     #[test]
     fn secrets_are_not_printed() {
@@ -65,7 +65,12 @@ mod tests {
         let update = UpdateUserRequest { password: Some(secret()), ..UpdateUserRequest::default() };
         let refresh = Event::RefreshToken(RefreshToken { token: secret() });
         let message = ChatMessage { event: Some(refresh), ..ChatMessage::default() };
-        let printed = format!("{create:?}{update:?}{message:?}");
+        let login = LoginRequest { username: "ada".into(), password: secret() };
+        let again = (RefreshRequest { refresh_token: secret() }, LogoutRequest { refresh_token: secret() });
+        let tokens = Tokens { access_token: secret(), refresh_token: secret(), ..Tokens::default() };
+        let given = LoginResponse { tokens: Some(tokens), user: None };
+        let printed = format!("{create:?}{update:?}{message:?}{login:?}{again:?}{given:?}");
         assert!(!printed.contains("hunter2"), "{printed}");
+        assert!(printed.contains("ada"), "{printed}");
     }
 }

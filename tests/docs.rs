@@ -33,7 +33,9 @@ fn example_config() -> String {
             text.push_str(&format!("#{}\n", line.value()));
         }
         match name.as_str() {
-            "max_concurrent_hashes" => text.push_str(&format!("# {name} = the number of cores\n")),
+            "max_concurrent_hashes" | "max_concurrent_logins" => {
+                text.push_str(&format!("# {name} = the number of cores\n"))
+            }
             _ => text.push_str(&format!("# {name} = {}\n", defaults[&name])),
         }
     }

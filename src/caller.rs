@@ -1,0 +1,158 @@
+//! Who calls: what connection and layers found out, and what the handlers may know of it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use uuid::Uuid;
+
+/// The role that manages users.
+pub const ADMIN: &str = "admin";
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is.
+    pub address: IpAddr,
+    /// Whom its certificate names, if it had to show one.
+    pub certificate: Option<Arc<str>>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { address: Ipv4Addr::UNSPECIFIED.into(), certificate: None }
+    }
+}
+
+/// The address under which a peer is counted: of IPv6 the /64, which is what one customer has (RFC 6177).
+#[must_use]
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Who makes a call. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The connection's other end.
+    pub peer: Peer,
+    /// What it is called: a token's `sub`, or in open mode whom its certificate names. Absent: nobody knows.
+    pub id: Option<Arc<str>>,
+    /// What it may do.
+    pub standing: Standing,
+}
+
+/// What a caller may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Everything: no tokens are asked for.
+    #[default]
+    Open,
+    /// What anybody may: there is no token.
+    Nobody,
+    /// What its roles allow.
+    Somebody {
+        /// Which of our own users it is, if it is one.
+        user: Option<Uuid>,
+        /// It has the role [`ADMIN`].
+        admin: bool,
+    },
+}
+
+/// A message names somebody else than its sender.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this caller is {0:?}, and speaks for nobody else")]
+pub struct Spoofed(pub String);
+
+impl Caller {
+    /// It manages users.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        matches!(self.standing, Standing::Open | Standing::Somebody { admin: true, .. })
+    }
+
+    /// It is this user, or manages users: it sees what others do not, and may change it.
+    #[must_use]
+    pub fn answers_for(&self, id: Uuid) -> bool {
+        self.is_admin() || matches!(self.standing, Standing::Somebody { user: Some(user), .. } if user == id)
+    }
+
+    /// The name under which it speaks, which it may have claimed or left out. Only who is not known is believed.
+    pub fn speaks_as(&self, claimed: String) -> Result<String, Spoofed> {
+        match self.id.as_deref() {
+            None => Ok(claimed),
+            Some(id) if claimed.is_empty() || claimed == id => Ok(id.to_owned()),
+            Some(id) => Err(Spoofed(id.to_owned())),
+        }
+    }
+}
+
+/// What lets a call go on: the token that it came with, until that expires or its user is gone.
+#[derive(Debug)]
+pub struct Pass {
+    /// Which of our own users has it, if it is one.
+    pub user: Option<Uuid>,
+    expires_at: AtomicI64,
+}
+
+impl Pass {
+    /// Good until so many seconds after the Unix epoch.
+    #[must_use]
+    pub fn new(user: Option<Uuid>, expires_at: i64) -> Self {
+        Self { user, expires_at: AtomicI64::new(expires_at) }
+    }
+
+    /// In seconds since the Unix epoch.
+    #[must_use]
+    pub fn expires_at(&self) -> i64 {
+        self.expires_at.load(Ordering::Relaxed)
+    }
+
+    /// Another token of the same caller goes on until then.
+    pub fn renew(&self, expires_at: i64) {
+        self.expires_at.fetch_max(expires_at, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_known_speaks_only_as_itself() {
+        let open = Caller::default();
+        assert_eq!(open.speaks_as("eve".into()), Ok("eve".into()));
+        assert_eq!(open.speaks_as(String::new()), Ok(String::new()));
+        let ada = Caller { id: Some("ada".into()), ..Caller::default() };
+        assert_eq!(ada.speaks_as(String::new()), Ok("ada".into()));
+        assert_eq!(ada.speaks_as("ada".into()), Ok("ada".into()));
+        assert_eq!(ada.speaks_as("eve".into()), Err(Spoofed("ada".into())));
+    }
+
+    #[test]
+    fn only_oneself_and_admins_answer_for_a_user() {
+        let (ada, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let caller = |standing| Caller { standing, ..Caller::default() };
+        let user = |admin| Standing::Somebody { user: Some(ada), admin };
+        assert!(caller(user(false)).answers_for(ada) && !caller(user(false)).answers_for(bob));
+        assert!(caller(user(true)).answers_for(bob) && caller(Standing::Open).answers_for(bob));
+        assert!(caller(Standing::Somebody { user: None, admin: true }).answers_for(bob));
+        assert!(!caller(Standing::Nobody).answers_for(ada));
+        assert!(!caller(Standing::Somebody { user: None, admin: false }).answers_for(ada));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_counted_as_one() {
+        let count = |address: &str| counted(address.parse().unwrap()).to_string();
+        assert_eq!(count("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(count("2001:db8:1:2::9"), "2001:db8:1:2::");
+        assert_eq!(count("192.0.2.7"), "192.0.2.7");
+        assert_eq!(count("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+}
