@@ -17,7 +17,7 @@ mod writer;
 
 use std::{
     collections::HashMap,
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -171,7 +171,7 @@ impl Embedded {
 fn lock_folder(folder: &Path) -> Result<File, OpenError> {
     let failed = |cause| OpenError::Folder { folder: folder.to_owned(), cause };
     if !folder.is_dir() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        create_private(folder).map_err(failed)?;
         // SQLite makes its files durable in the folder, but not the folder in the one above.
         let path = folder.canonicalize().map_err(failed)?;
         path.parent().map_or(Ok(()), |above| File::open(above)?.sync_all()).map_err(failed)?;
@@ -182,6 +182,18 @@ fn lock_folder(folder: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
         Err(TryLockError::Error(cause)) => Err(failed(cause)),
     }
+}
+
+/// Makes a folder for its owner alone: hashes of passwords lie in it, and keys. Those above it are made as folders usually are.
+fn create_private(folder: &Path) -> io::Result<()> {
+    if let Some(above) = folder.parent() {
+        fs::create_dir_all(above)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // Recursive is also whoever is content when somebody else was faster.
+    builder.recursive(true).create(folder)
 }
 
 #[async_trait]

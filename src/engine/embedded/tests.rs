@@ -61,7 +61,7 @@ async fn a_file_of_a_newer_version_is_refused() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("rialto.db"), "not a database, and long enough to look like one: ".repeat(100))
+    fs::write(folder.path().join("rialto.db"), "not a database, and long enough to look like one: ".repeat(100))
         .unwrap();
     assert!(matches!(open(&settings(folder.path()), Arc::default()), Err(OpenError::Database { .. })));
 }
@@ -150,4 +150,24 @@ async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
     let settings = Settings { retention, ..settings(folder.path()) };
     drop(open(&settings, Arc::default()).unwrap());
     conformance::until(async || open(&settings, Arc::default()).is_ok()).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_is_made_is_its_owners_alone_and_another_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let outer = tempfile::tempdir().unwrap();
+    let shared = outer.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o751)).unwrap();
+    let (usual, above) = (outer.path().join("usual"), outer.path().join("above"));
+    fs::create_dir(&usual).unwrap();
+    let made = above.join("made");
+    for folder in [&shared, &made] {
+        open(&settings(folder), Arc::default()).unwrap().0.close().await;
+    }
+    assert_eq!([mode(&made), mode(&shared)], [0o700, 0o751]);
+    assert_eq!(mode(&above), mode(&usual), "only the data is private");
 }
