@@ -129,6 +129,7 @@ fn settings() -> hub::Settings {
         open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,
         rooms_per_stream: config.max_rooms_per_stream,
+        members_per_room: config.max_members_per_room,
         presence_max: config.presence_max,
         history_bytes: config.max_history_bytes,
         waiting_changes: config.max_waiting_changes,

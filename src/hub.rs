@@ -53,6 +53,8 @@ pub struct Settings {
     pub memberships: usize,
     /// Rooms that one stream may be in.
     pub rooms_per_stream: usize,
+    /// Places in one room.
+    pub members_per_room: usize,
     /// Members of a room up to which presence names each; above, it is a count.
     pub presence_max: usize,
     /// Bytes of pages of the log that are kept for those who resume.
@@ -78,6 +80,12 @@ pub enum Error {
     /// Somebody is in as many rooms as there may be with a ring.
     #[error("somebody is in as many as {limit} rooms, which is the limit")]
     TooManyOpenRooms {
+        /// The configured limit.
+        limit: usize,
+    },
+    /// The room has as many members as it may.
+    #[error("the room holds as many as it may, which is {limit}")]
+    RoomFull {
         /// The configured limit.
         limit: usize,
     },

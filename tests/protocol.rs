@@ -218,6 +218,12 @@ async fn too_many_open_rooms() -> End {
     refused(&hub, "attic").await
 }
 
+async fn room_full() -> End {
+    let hub = Hub::start_with(|config| config.max_members_per_room = 1).await;
+    let _first = hub.chat("den").await;
+    refused(&hub, "den").await
+}
+
 async fn too_many_memberships() -> End {
     let hub = Hub::start_with(|config| config.max_memberships = 1).await;
     let _first = hub.chat("den").await;
@@ -252,6 +258,7 @@ async fn streams_end_as_the_protocol_says() {
         ("you sent a frame whose flag or compressed data is none, or no message where one is due", malformed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
+        ("the room has as many members as it may", room_full().boxed()),
         ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),
     ];
     holds("How streams end", ends).await;

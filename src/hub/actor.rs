@@ -177,6 +177,10 @@ impl Actor {
         if self.rooms.len() >= limit && !self.rooms.contains_key(&name) {
             return Err(Error::TooManyOpenRooms { limit });
         }
+        let limit = self.settings.members_per_room;
+        if self.rooms.get(&name).is_some_and(|room| room.members() >= limit) {
+            return Err(Error::RoomFull { limit });
+        }
         let (ring_batches, presence_max) = (self.settings.ring_batches, self.settings.presence_max);
         let room =
             self.rooms.entry(name.clone()).or_insert_with(|| Room::new(name.clone(), ring_batches, presence_max));

@@ -118,6 +118,7 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
         open_rooms: ROOMS.len(),
         memberships: 1000,
         rooms_per_stream: ROOMS.len(),
+        members_per_room: 1000,
         presence_max: 2,
         history_bytes: 1 << 20,
         waiting_changes: 10,

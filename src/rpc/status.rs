@@ -196,6 +196,7 @@ impl From<hub::Error> for Failure {
             hub::Error::TooManyOpenRooms { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_OPEN_ROOMS", detail).retry_after(10)
             }
+            hub::Error::RoomFull { .. } => Self::new(Code::ResourceExhausted, "ROOM_FULL", detail).retry_after(10),
             hub::Error::TooManyMemberships => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
             }

@@ -57,6 +57,30 @@ async fn d7_the_places_in_rooms_are_limited() {
 }
 
 #[tokio::test]
+async fn d7_the_members_of_a_room_are_limited() {
+    let hub = Hub::start_with(|config| config.max_members_per_room = 2).await;
+    let (mut one, mut two) = (hub.chat("den").await, hub.chat("").await);
+    two.join("den", live()).await;
+    let mut late = hub.chat("attic").await;
+    late.send(join("den", live())).await;
+    let answer = late.next().await;
+    assert_rejected(&answer, "den", 1, Code::ResourceExhausted, "ROOM_FULL");
+    assert!(rejected(&answer).retry_after.is_some(), "{answer:?}");
+    // Whoever is in hears the other and nothing else, and whoever is not is where it was.
+    one.say("den", "ada", "between us").await;
+    late.say("attic", "eve", "alone").await;
+    for chat in [&mut one, &mut two] {
+        assert_eq!(chat.next().await.text, "between us");
+    }
+    assert_eq!(late.next().await.text, "alone");
+    // A place is free when whoever had it has left.
+    two.leave("den").await;
+    late.join("den", live()).await;
+    two.send(join("den", live())).await;
+    assert_rejected(&two.next().await, "den", 3, Code::ResourceExhausted, "ROOM_FULL");
+}
+
+#[tokio::test]
 async fn who_joins_or_types_is_named_as_who_speaks_is() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;

@@ -339,6 +339,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         open_rooms: ROOMS.len(),
         memberships: 1000,
         rooms_per_stream: ROOMS.len(),
+        members_per_room: 1000,
         presence_max: 2,
         history_bytes: sizes.history_bytes,
         waiting_changes: 10,

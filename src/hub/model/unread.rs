@@ -44,6 +44,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         open_rooms: 1000,
         memberships: 10_000,
         rooms_per_stream: 1000,
+        members_per_room: 10_000,
         presence_max: 2,
         history_bytes,
         waiting_changes: 10,
