@@ -39,6 +39,8 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 ///   durable. A feed that is full holds the engine back, and through it the callers of `append`.
 /// - **Retention.** The oldest records of a room go some time after its [`Limits`] say so, and with them what is known of their keys. The
 ///   room keeps its head; its floor is the highest `seq` that went.
+/// - **Rooms.** The first message of a room brings it into being, and its `user_id` is the room's creator for ever. A draft that would make
+///   the rooms, or those of one creator, more than they may be is refused alone. Rooms without a `user_id` are nobody's.
 ///
 /// # Users
 ///
@@ -229,6 +231,12 @@ pub enum Error {
     /// A first message would have made one room too many.
     #[error("the limit of {limit} rooms is reached")]
     TooManyRooms {
+        /// The configured limit.
+        limit: usize,
+    },
+    /// A first message would have made one room of its user too many.
+    #[error("a user can bring at most {limit} rooms into being")]
+    TooManyRoomsOfUser {
         /// The configured limit.
         limit: usize,
     },

@@ -23,6 +23,7 @@ async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
         page_bytes: 1 << 20,
         file_bytes: 0,
         rooms: 1,
+        rooms_per_user: 0,
         readers: std::num::NonZeroUsize::MIN,
         retention: Retention::default(),
     };

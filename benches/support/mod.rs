@@ -43,6 +43,7 @@ pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
         page_bytes: config.max_page_bytes,
         file_bytes: config.max_file_bytes,
         rooms: config.max_rooms,
+        rooms_per_user: 0,
         readers: config.max_readers,
         retention: Retention::default(),
     };

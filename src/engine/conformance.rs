@@ -24,8 +24,13 @@ pub(crate) trait Place: Send + Sync {
     /// An empty one. Its engines take at most 8 rooms, and give pages of at most 4 KiB.
     fn new() -> Self;
 
-    /// Opens the engine; the one before was closed or dropped.
-    async fn open_keeping(&self, retention: Retention) -> (Arc<dyn Engine>, Feeds);
+    /// Opens the engine; the one before was closed or dropped. A user may make so many rooms; 0: any number.
+    async fn open_with(&self, retention: Retention, rooms_per_user: usize) -> (Arc<dyn Engine>, Feeds);
+
+    /// The same, with as many rooms a user as there may be.
+    async fn open_keeping(&self, retention: Retention) -> (Arc<dyn Engine>, Feeds) {
+        self.open_with(retention, 0).await
+    }
 
     /// The same, with nothing that ever goes.
     async fn open(&self) -> (Arc<dyn Engine>, Feeds) {
@@ -65,6 +70,8 @@ macro_rules! suite {
             floor_and_head_outlive_a_restart_when_every_message_is_gone,
             publishing_goes_on_while_a_backlog_is_removed,
             a_room_too_many_is_refused_and_the_others_go_on,
+            the_rooms_of_a_user_are_limited_and_outlive_a_restart,
+            rooms_of_users_are_counted_only_where_they_are_limited,
             appends_of_many_tasks_are_all_kept,
             after_seal_no_more_drafts_are_taken_and_users_go_on,
             after_close_everything_accepted_is_there_and_nothing_more_is_taken,

@@ -3,6 +3,7 @@
 //! One [`writer`] thread owns the only writing connection and commits everything that waits as one group; a few [`readers`] look at
 //! consistent views of the messages; where the [`rooms`] stand is in memory. The file is laid out in [`schema`].
 
+mod creators;
 mod log;
 mod pages;
 mod queue;
@@ -34,6 +35,7 @@ use super::{
     UserWrite, WriteError,
 };
 use crate::metrics::Metrics;
+use creators::Creators;
 use queue::Queue;
 use readers::Readers;
 use rooms::Rooms;
@@ -57,6 +59,8 @@ pub struct Settings {
     pub file_bytes: u64,
     /// Rooms that may exist.
     pub rooms: usize,
+    /// Rooms that one user may have brought into being by a first message; 0: any number.
+    pub rooms_per_user: usize,
     /// Reading connections.
     pub readers: NonZeroUsize,
     /// How much of the rooms is kept.
@@ -141,7 +145,8 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let (users_feed, fed_users) = mpsc::channel(settings.feed_groups);
     let signals = rooms_feed.downgrade();
     let rooms = Arc::new(Rooms::load(&connection).map_err(database)?);
-    let log = log::Log::new(Arc::clone(&rooms), settings.rooms);
+    let creators = Creators::load(&connection, settings.rooms_per_user).map_err(database)?;
+    let log = log::Log::new(Arc::clone(&rooms), settings.rooms, creators);
     let (stop, stopped) = watch::channel(false);
     let (queue, inbox) = Queue::new(settings.queue_drafts, settings.queue_bytes);
     let writer = writer::start(connection, log, inbox, lock, rooms_feed, users_feed, stop)

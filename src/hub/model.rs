@@ -104,6 +104,7 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
             page_bytes: 4096,
             file_bytes: 0,
             rooms: ROOMS.len(),
+            rooms_per_user: 0,
             readers: one,
             retention: Retention::default(),
         },

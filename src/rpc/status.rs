@@ -170,6 +170,9 @@ impl From<EngineError> for Failure {
             EngineError::TooManyRooms { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS", detail).retry_after(60)
             }
+            EngineError::TooManyRoomsOfUser { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_OF_USER", detail).retry_after(60)
+            }
             EngineError::DiskFull => Self::new(Code::ResourceExhausted, "DISK_FULL", detail).retry_after(30),
             EngineError::Sealed => Self::draining(),
             EngineError::Stopped => Self::new(Code::Unavailable, "LOG_STOPPED", detail).retry_after(30),

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use crate::{
-    config::{self, Config, Retained},
+    config::{self, AuthMode, Config, Retained},
     engine::{Limits, Retention, RoomName, embedded},
     hub, net, rpc, users,
 };
@@ -17,6 +17,7 @@ pub(super) fn embedded(config: &Config, folder: PathBuf) -> Result<embedded::Set
         page_bytes: config.max_page_bytes,
         file_bytes: config.max_file_bytes,
         rooms: config.max_rooms,
+        rooms_per_user: if config.auth == AuthMode::Token { config.max_rooms_per_user } else { 0 },
         readers: config.max_readers,
         retention: retention(config)?,
     })
@@ -103,6 +104,15 @@ pub(super) fn net(config: &Config) -> net::Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rooms_of_a_user_are_limited_where_users_are_known() {
+        let of_user = |auth| {
+            let config = Config { auth, max_rooms_per_user: 7, ..Config::default() };
+            embedded(&config, PathBuf::new()).unwrap().rooms_per_user
+        };
+        assert_eq!([AuthMode::Open, AuthMode::Token].map(of_user), [0, 7]);
+    }
 
     #[test]
     fn what_rooms_keep_is_as_configured_and_0_is_without_limit() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Place, accepted, append, draft, first, keyed, read_all, room, settle, take};
-use crate::engine::{Draft, Error};
+use crate::engine::{Draft, Engine, Error, Retention};
 
 pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl Place) {
     let (engine, _feeds) = place.open().await;
@@ -141,4 +141,50 @@ pub(crate) async fn a_room_too_many_is_refused_and_the_others_go_on(place: impl 
     drop((engine, feeds));
     let (engine, _feeds) = place.open().await;
     assert!(matches!(settle(&*engine, draft("room8", "text")).await, Err(Error::TooManyRooms { .. })));
+}
+
+/// What becomes of a message of this user.
+async fn say(engine: &dyn Engine, user_id: &str, name: &str) -> Result<(), Error> {
+    settle(engine, Draft { user_id: user_id.into(), ..draft(name, "text") }).await.map(drop)
+}
+
+pub(crate) async fn the_rooms_of_a_user_are_limited_and_outlive_a_restart(place: impl Place) {
+    let (engine, feeds) = place.open_with(Retention::default(), 2).await;
+    for (user_id, name) in [("ada", "a"), ("bob", "b"), ("ada", "c"), ("ada", "b"), ("bob", "a")] {
+        say(&*engine, user_id, name).await.unwrap();
+    }
+    let refused = engine.append(draft("d", "text")).await.unwrap().await.unwrap_err();
+    assert!(matches!(refused.error, Error::TooManyRoomsOfUser { limit: 2 }));
+    assert_eq!(refused.draft.unwrap().text, "text", "given back: it is not in the log");
+    assert_eq!(engine.room(&room("d")).await.unwrap(), None);
+    say(&*engine, "ada", "c").await.expect("where there is a room, it goes on");
+    say(&*engine, "bob", "d").await.expect("another may make it");
+    say(&*engine, "ada", "d").await.expect("and then it is there for all");
+    engine.close().await;
+    drop((engine, feeds));
+
+    let (engine, _feeds) = place.open_with(Retention::default(), 2).await;
+    for user_id in ["ada", "bob"] {
+        let refused = say(&*engine, user_id, "e").await;
+        assert!(matches!(refused, Err(Error::TooManyRoomsOfUser { limit: 2 })), "{user_id}: {refused:?}");
+    }
+    for name in ["e", "f", "g"] {
+        say(&*engine, "", name).await.expect("nobody has no limit");
+    }
+    say(&*engine, "eve", "h").await.unwrap();
+    let refused = say(&*engine, "eve", "i").await;
+    assert!(matches!(refused, Err(Error::TooManyRooms { limit: 8 })), "of all there are too many: {refused:?}");
+}
+
+pub(crate) async fn rooms_of_users_are_counted_only_where_they_are_limited(place: impl Place) {
+    let (engine, feeds) = place.open().await;
+    for name in ["a", "b", "c"] {
+        say(&*engine, "ada", name).await.unwrap();
+    }
+    engine.close().await;
+    drop((engine, feeds));
+    // Whose they are was kept all the same.
+    let (engine, _feeds) = place.open_with(Retention::default(), 3).await;
+    assert!(matches!(say(&*engine, "ada", "d").await, Err(Error::TooManyRoomsOfUser { limit: 3 })));
+    say(&*engine, "bob", "d").await.unwrap();
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use rusqlite::{CachedStatement, Transaction, params};
 
 use super::{
+    creators::Creators,
     pages,
     rooms::{Room, Rooms},
 };
@@ -23,11 +24,12 @@ pub(super) struct Log {
     created: usize,
     /// Rooms that may exist.
     limit: usize,
+    creators: Creators,
 }
 
 impl Log {
-    pub(super) fn new(published: Arc<Rooms>, limit: usize) -> Self {
-        Self { published, changed: HashMap::new(), created: 0, limit }
+    pub(super) fn new(published: Arc<Rooms>, limit: usize, creators: Creators) -> Self {
+        Self { published, changed: HashMap::new(), created: 0, limit, creators }
     }
 
     /// Writes messages, one after the other: to be had once for all of a group that follow each other.
@@ -51,7 +53,10 @@ impl Log {
             None if self.published.len() + self.created >= self.limit => {
                 return Ok(Err(Error::TooManyRooms { limit: self.limit }));
             }
-            None => self.create(transaction, &draft.room, time)?,
+            None => match self.creators.count(&draft.user_id) {
+                Ok(()) => self.create(transaction, draft, time)?,
+                Err(error) => return Ok(Err(error)),
+            },
         };
         let seq = room.head + 1;
         let inserted =
@@ -110,12 +115,13 @@ impl Log {
         }
     }
 
-    fn create(&mut self, transaction: &Transaction<'_>, name: &RoomName, time: Time) -> rusqlite::Result<Room> {
+    /// Brings the room of its first message into being.
+    fn create(&mut self, transaction: &Transaction<'_>, first: &Draft, time: Time) -> rusqlite::Result<Room> {
         transaction
-            .prepare_cached("INSERT INTO rooms (name, head, created_at) VALUES (?, 0, ?)")?
-            .execute(params![name.as_str(), time.0])?;
+            .prepare_cached("INSERT INTO rooms (name, head, created_at, creator) VALUES (?, 0, ?, ?)")?
+            .execute(params![first.room.as_str(), time.0, first.user_id])?;
         let room = Room { id: transaction.last_insert_rowid(), head: 0, floor: 0, created_at: time };
-        self.changed.insert(name.clone(), room);
+        self.changed.insert(first.room.clone(), room);
         self.created += 1;
         Ok(room)
     }
@@ -133,12 +139,14 @@ impl Log {
     pub(super) fn publish(&mut self) {
         self.published.publish(self.changed.drain());
         self.created = 0;
+        self.creators.keep();
     }
 
     /// The group has failed, and left nothing behind.
     pub(super) fn forget(&mut self) {
         self.changed.clear();
         self.created = 0;
+        self.creators.forget();
     }
 }
 
@@ -163,7 +171,7 @@ mod tests {
             let file = folder.path().join("rialto.db");
             let mut connection = Connection::open(&file).unwrap();
             schema::prepare(&mut connection, &file).unwrap();
-            let log = Log::new(Arc::new(Rooms::load(&connection).unwrap()), 2);
+            let log = log(&connection, 2, 0);
             Self { log, connection, _folder: folder }
         }
 
@@ -203,6 +211,11 @@ mod tests {
         fn published(&self) -> Vec<(RoomName, Room)> {
             self.log.published.after(None, usize::MAX)
         }
+    }
+
+    fn log(connection: &Connection, rooms: usize, of_user: usize) -> Log {
+        let creators = Creators::load(connection, of_user).unwrap();
+        Log::new(Arc::new(Rooms::load(connection).unwrap()), rooms, creators)
     }
 
     fn draft(room: &str) -> Draft {
@@ -261,5 +274,24 @@ mod tests {
         fresh.commit(&["c"]);
         let two_more = fresh.commit(&["d", "e"]);
         assert!(matches!(two_more[..], [Ok(_), Err(Error::TooManyRooms { limit: 2 })]), "{two_more:?}");
+    }
+
+    #[test]
+    fn nor_do_they_count_for_who_made_them() {
+        let mut fresh = Fresh::new();
+        fresh.log = log(&fresh.connection, 100, 2);
+        fresh.commit(&["a"]);
+        drop(fresh.group(&["b", "c"], Time(7)));
+        fresh.log.forget();
+        let (made, group) = fresh.group(&["d", "e"], Time(7));
+        assert!(matches!(made[..], [Ok(_), Err(Error::TooManyRoomsOfUser { limit: 2 })]), "{made:?}");
+        drop(group);
+        fresh.log.forget();
+        let made = fresh.commit(&["f", "a", "g"]);
+        assert!(matches!(made[..], [Ok(_), Ok(_), Err(Error::TooManyRoomsOfUser { .. })]), "{made:?}");
+        // As it is in the file.
+        fresh.log = log(&fresh.connection, 100, 3);
+        let made = fresh.commit(&["g", "h"]);
+        assert!(matches!(made[..], [Ok(_), Err(Error::TooManyRoomsOfUser { .. })]), "{made:?}");
     }
 }

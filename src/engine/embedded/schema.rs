@@ -10,7 +10,7 @@ use super::OpenError;
 
 /// Messages stand in the order of their commits, so that every group goes to the end of the table, with an index by place: measured
 /// against a table clustered by place, which is slower as soon as messages are large or rooms are many (see ARCHITECTURE.md).
-const FIRST: &str = "
+pub(super) const FIRST: &str = "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
         value TEXT NOT NULL
@@ -50,6 +50,11 @@ const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Rooms that were made before their creators were kept are nobody's.
+const SECOND: &str = "
+    ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- who said its first message
+";
+
 /// Makes the file durable, current and safe to serve from.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), OpenError> {
     let database = |cause| OpenError::Database { file: file.to_owned(), cause };
@@ -66,7 +71,7 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), Op
         )
         .map_err(database)?;
     write_back(connection, file)?;
-    let migrations = Migrations::from_slice(&[M::up(FIRST)]).to_latest(connection);
+    let migrations = Migrations::from_slice(&[M::up(FIRST), M::up(SECOND)]).to_latest(connection);
     migrations.map_err(|error| match error {
         MigrationError::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
             OpenError::TooNew(file.to_owned())

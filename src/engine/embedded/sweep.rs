@@ -227,7 +227,7 @@ mod tests {
         let Played { mut sweeper, connection, _folder, .. } =
             play(Limits { messages: None, age: Some(Duration::from_secs(60)) });
         let now = Time::now().0;
-        let insert = "INSERT INTO rooms VALUES (1, 'old', 2, 0, 0), (2, 'young', 2, 0, 0);
+        let insert = "INSERT INTO rooms VALUES (1, 'old', 2, 0, 0, ''), (2, 'young', 2, 0, 0, '');
                       INSERT INTO messages VALUES (1, 1, 0, '', '', 0, ''), (1, 2, NOW, '', '', 0, ''),
                                                   (2, 1, NOW, '', '', 0, ''), (2, 2, 0, '', '', 0, '');";
         connection.execute_batch(&insert.replace("NOW", &now.to_string())).unwrap();

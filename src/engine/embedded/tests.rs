@@ -14,6 +14,7 @@ fn settings(folder: &Path) -> Settings {
         page_bytes: 4096,
         file_bytes: 0,
         rooms: 8,
+        rooms_per_user: 0,
         readers: NonZeroUsize::MIN,
         retention: Retention::default(),
     }
@@ -26,8 +27,8 @@ impl conformance::Place for Folder {
         Self(tempfile::tempdir().unwrap(), Arc::default())
     }
 
-    async fn open_keeping(&self, retention: Retention) -> (Arc<dyn Engine>, Feeds) {
-        let settings = Settings { retention, ..settings(self.0.path()) };
+    async fn open_with(&self, retention: Retention, rooms_per_user: usize) -> (Arc<dyn Engine>, Feeds) {
+        let settings = Settings { retention, rooms_per_user, ..settings(self.0.path()) };
         let (engine, feeds) = open(&settings, Arc::clone(&self.1)).unwrap();
         (engine, feeds)
     }
@@ -150,6 +151,31 @@ async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
     let settings = Settings { retention, ..settings(folder.path()) };
     drop(open(&settings, Arc::default()).unwrap());
     conformance::until(async || open(&settings, Arc::default()).is_ok()).await;
+}
+
+/// As the first version of Rialto left it.
+#[tokio::test]
+async fn a_file_of_the_first_version_keeps_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = Connection::open(folder.path().join("rialto.db")).unwrap();
+    let first = [rusqlite_migration::M::up(schema::FIRST)];
+    rusqlite_migration::Migrations::from_slice(&first).to_latest(&mut connection).unwrap();
+    let id = Uuid::now_v7();
+    let insert = "INSERT INTO users VALUES (?, 'Ada', 'ada', '', NULL, 'hash', 'admin', 3, 4, 5)";
+    connection.execute(insert, [id.as_bytes()]).unwrap();
+    let insert = "INSERT INTO rooms VALUES (1, 'lobby', 1, 0, 6);
+                  INSERT INTO messages VALUES (1, 1, 6, 'ada', 'key', 1, 'text');";
+    connection.execute_batch(insert).unwrap();
+    drop(connection);
+
+    let limited = Settings { rooms_per_user: 1, ..settings(folder.path()) };
+    let (engine, _feeds) = open(&limited, Arc::default()).unwrap();
+    let users = engine.load_users(None, 10).await.unwrap();
+    assert!(matches!(&users[..], [ada] if ada.id == id && ada.revision == 3), "{users:?}");
+    let page = engine.read(&RoomName::default(), 0, 10).await.unwrap();
+    assert!(matches!(&page.records[..], [only] if only.text == "text" && only.seq == 1), "{page:?}");
+    assert_eq!(engine.rooms(None, 10).await.unwrap()[0].created_at.0, 6);
+    publish(&engine, draft("mine", "text".into())).await.expect("whose the old rooms are, is not known");
 }
 
 #[cfg(unix)]

@@ -323,6 +323,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         page_bytes: sizes.page_bytes,
         file_bytes: 0,
         rooms: ROOMS.len(),
+        rooms_per_user: 0,
         readers: NonZeroUsize::new(sizes.readers).unwrap(),
         retention: Retention {
             limits: Limits { age: None, messages: NonZeroU64::new(sizes.keep) },

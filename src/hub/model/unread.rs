@@ -32,6 +32,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         page_bytes: 4096,
         file_bytes: 0,
         rooms: 1000,
+        rooms_per_user: 0,
         readers: NonZeroUsize::MIN,
         retention: Retention::default(),
     };
