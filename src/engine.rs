@@ -8,6 +8,7 @@ pub(crate) mod conformance;
 pub mod embedded;
 mod message;
 mod retention;
+mod session;
 mod user;
 
 use std::{
@@ -23,9 +24,10 @@ use uuid::Uuid;
 
 pub use message::{BadRoomName, Draft, Record, RoomName, Signal, Time};
 pub use retention::{Limits, Retention};
+pub use session::{Rotated, SecretHash, Session};
 pub use user::{PasswordHash, User, UserChange, UserWrite};
 
-/// A durable, ordered log per room, and a store of users.
+/// A durable, ordered log per room, and a store of users and their sessions.
 ///
 /// # The log
 ///
@@ -47,6 +49,13 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 /// - Writes are compare-and-set on the user's revision; `username_key` and a non-empty `email_key` are unique.
 /// - Every change comes out of [`Feeds::users`] exactly once, in the order in which it took effect, under the version that
 ///   [`write_users`](Engine::write_users) returned for it.
+///
+/// # Sessions
+///
+/// - A session goes on by compare-and-set on its secret: however many try at once, a secret is good for one rotation, and the next try with it
+///   ends the session.
+/// - The sessions of a user end with the user, and when its password changes, in the same transaction.
+/// - A call resolves when what it did is durable. Sessions outlive restarts, and an expired one is as good as none.
 ///
 /// # Failure
 ///
@@ -91,10 +100,29 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Applies all writes, in order, or none; returns the version under which they come out of the users' feed.
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError>;
 
+    /// Begins a session under an id that no other has. `false`: there is no such user. Of more than `keep` sessions of the user the oldest end,
+    /// but never this one.
+    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error>;
+
+    /// Gives a session another secret and another end, if `from` is its last secret. Otherwise ends it.
+    async fn rotate_session(
+        &self,
+        id: Uuid,
+        from: SecretHash,
+        to: SecretHash,
+        expires_at: Time,
+    ) -> Result<Rotated, Error>;
+
+    /// Ends a session; says whose it was, if there was one.
+    async fn revoke_session(&self, id: Uuid) -> Result<Option<Uuid>, Error>;
+
+    /// Forgets the sessions that expired before this moment, a few at a time, so that nobody waits long behind it; says how many.
+    async fn purge_sessions(&self, expired_before: Time) -> Result<usize, Error>;
+
     /// Resolves when the engine can no longer write, for whatever reason; at once if that is so already.
     async fn stopped(&self);
 
-    /// Takes no further drafts: what was accepted is committed and emitted, then the rooms' feed ends. Users go on.
+    /// Takes no further drafts: what was accepted is committed and emitted, then the rooms' feed ends. Users and sessions go on.
     async fn seal(&self);
 
     /// Ends the engine: what was accepted is committed, then the files are closed. Later calls fail with [`Error::Stopped`].

@@ -7,6 +7,7 @@ mod log;
 mod pages;
 mod retention;
 mod rooms;
+mod sessions;
 mod signals;
 mod users;
 
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use super::{Appended, Draft, Engine, Error, Fed, Feeds, Record, Retention, RoomName};
 use crate::metrics::Metrics;
-pub(crate) use {ends::*, log::*, pages::*, retention::*, rooms::*, signals::*, users::*};
+pub(crate) use {ends::*, log::*, pages::*, retention::*, rooms::*, sessions::*, signals::*, users::*};
 
 /// Where an engine keeps its data, and how it is opened there.
 pub(crate) trait Place: Send + Sync {
@@ -81,6 +82,18 @@ macro_rules! suite {
             many_users_are_created_all_or_none,
             users_come_out_of_the_feed_in_the_order_of_their_versions,
             users_load_in_pages_in_the_order_of_ids,
+            a_session_goes_on_by_its_last_secret,
+            a_secret_used_twice_ends_its_session,
+            of_many_rotations_at_once_one_succeeds,
+            a_session_that_cannot_be_is_refused_alone,
+            of_too_many_sessions_of_a_user_the_oldest_end,
+            an_expired_session_is_as_good_as_none,
+            a_revoked_session_is_gone,
+            what_has_expired_is_purged_and_counted,
+            sessions_end_with_their_user,
+            sessions_end_when_the_password_changes,
+            sessions_outlive_a_restart,
+            sessions_go_on_after_seal_and_fail_after_close,
         );
     };
     ($place:ty: $($clause:ident,)+) => {

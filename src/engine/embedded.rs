@@ -10,6 +10,7 @@ mod queue;
 mod readers;
 mod rooms;
 mod schema;
+mod sessions;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -31,14 +32,15 @@ use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{
-    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, Retention, RoomInfo, RoomName, Signal, User,
-    UserWrite, WriteError,
+    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, Retention, RoomInfo, RoomName, Rotated,
+    SecretHash, Session, Signal, Time, User, UserWrite, WriteError,
 };
 use crate::metrics::Metrics;
 use creators::Creators;
-use queue::Queue;
+use queue::{Queue, Write};
 use readers::Readers;
 use rooms::Rooms;
+use sessions::Change;
 use sweep::{Sweep, Sweeper};
 use writer::WriterThread;
 
@@ -258,6 +260,35 @@ impl Engine for Embedded {
 
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
         self.queue.write_users(writes).await
+    }
+
+    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error> {
+        self.queue.ask(|reply| Write::Session(Change::Create { session, keep, reply })).await
+    }
+
+    async fn rotate_session(
+        &self,
+        id: Uuid,
+        from: SecretHash,
+        to: SecretHash,
+        expires_at: Time,
+    ) -> Result<Rotated, Error> {
+        self.queue.ask(|reply| Write::Session(Change::Rotate { id, from, to, expires_at, reply })).await
+    }
+
+    async fn revoke_session(&self, id: Uuid) -> Result<Option<Uuid>, Error> {
+        self.queue.ask(|reply| Write::Session(Change::Revoke { id, reply })).await
+    }
+
+    async fn purge_sessions(&self, expired_before: Time) -> Result<usize, Error> {
+        let mut gone = 0;
+        loop {
+            let chunk = self.queue.ask(|reply| Write::Session(Change::Purge { expired_before, reply })).await?;
+            gone += chunk;
+            if chunk < sessions::CHUNK {
+                return Ok(gone);
+            }
+        }
     }
 
     async fn stopped(&self) {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Place;
 use crate::engine::{Conflict, Engine, PasswordHash, Time, User, UserChange, UserChanges, UserWrite, WriteError};
 
-pub(super) fn user(username: &str, email: &str) -> Arc<User> {
+pub(crate) fn user(username: &str, email: &str) -> Arc<User> {
     Arc::new(User {
         id: Uuid::now_v7(),
         username: username.into(),
@@ -22,7 +22,7 @@ pub(super) fn user(username: &str, email: &str) -> Arc<User> {
     })
 }
 
-fn next(before: &User, change: impl FnOnce(&mut User)) -> Arc<User> {
+pub(super) fn next(before: &User, change: impl FnOnce(&mut User)) -> Arc<User> {
     let mut user = User { revision: before.revision + 1, ..before.clone() };
     change(&mut user);
     Arc::new(user)
@@ -32,7 +32,7 @@ async fn stored(engine: &dyn Engine) -> Vec<User> {
     engine.load_users(None, usize::MAX).await.unwrap()
 }
 
-async fn write(engine: &dyn Engine, writes: Vec<UserWrite>) -> Result<(), (usize, Conflict)> {
+pub(super) async fn write(engine: &dyn Engine, writes: Vec<UserWrite>) -> Result<(), (usize, Conflict)> {
     match engine.write_users(writes).await {
         Ok(_) => Ok(()),
         Err(WriteError::Conflict { index, conflict }) => Err((index, conflict)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::sessions;
 use crate::engine::{Draft, Error, Limits, Receipt, Refused, Reply, RoomName, UserWrite, WriteError};
 
 /// Both limits hold at once: a place is given when there is one under each.
@@ -28,6 +29,7 @@ pub(super) enum Write {
     Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
     Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
     Trim { room: RoomName, limits: Limits, reply: oneshot::Sender<Result<usize, Error>> },
+    Session(sessions::Change),
 }
 
 impl Write {
@@ -36,12 +38,22 @@ impl Write {
         if let Self::Append { draft, .. } = self { Some(draft) } else { None }
     }
 
+    /// Only takes something away, and so works also where there is no space.
+    pub(super) fn only_removes(&self) -> bool {
+        match self {
+            Self::Append { .. } | Self::Users { .. } => false,
+            Self::Trim { .. } => true,
+            Self::Session(change) => change.only_removes(),
+        }
+    }
+
     /// Its share of a group, in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Append { draft, .. } => draft.size(),
             Self::Users { writes, .. } => writes.iter().map(UserWrite::size).sum(),
             Self::Trim { .. } => 0,
+            Self::Session(_) => size_of::<sessions::Change>(),
         }
     }
 }
@@ -87,16 +99,21 @@ impl Queue {
 
     pub(super) async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
         let bytes = self.reserve(writes.iter().map(UserWrite::size).sum()).await?;
-        let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::Write(Write::Users { writes, reply, _bytes: bytes })).await;
-        sent.map_err(|_| Error::Stopped)?;
-        outcome.await.map_err(|_| Error::Stopped)?
+        self.ask(|reply| Write::Users { writes, reply, _bytes: bytes }).await
     }
 
     /// Removes the oldest messages of a room that these limits give up, a chunk at most; says how many.
     pub(super) async fn trim(&self, room: RoomName, limits: Limits) -> Result<usize, Error> {
+        self.ask(|reply| Write::Trim { room, limits, reply }).await
+    }
+
+    /// Leaves a write in the queue, and waits for what becomes of it.
+    pub(super) async fn ask<T, E: From<Error>>(
+        &self,
+        write: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Write,
+    ) -> Result<T, E> {
         let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::Write(Write::Trim { room, limits, reply })).await;
+        let sent = self.commands.send(Command::Write(write(reply))).await;
         sent.map_err(|_| Error::Stopped)?;
         outcome.await.map_err(|_| Error::Stopped)?
     }

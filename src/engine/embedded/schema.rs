@@ -50,8 +50,18 @@ pub(super) const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Rooms that were made before their creators were kept are nobody's.
+/// The sessions of a user end with it. Rooms that were made before their creators were kept are nobody's.
 const SECOND: &str = "
+    CREATE TABLE sessions (
+        id         BLOB    PRIMARY KEY,         -- 16 bytes
+        user_id    BLOB    NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+        secret     BLOB    NOT NULL,            -- SHA-256 of the last one
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_of_a_user ON sessions (user_id, created_at);
+    CREATE INDEX sessions_by_end ON sessions (expires_at);
+
     ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- who said its first message
 ";
 

@@ -176,6 +176,9 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     assert!(matches!(&page.records[..], [only] if only.text == "text" && only.seq == 1), "{page:?}");
     assert_eq!(engine.rooms(None, 10).await.unwrap()[0].created_at.0, 6);
     publish(&engine, draft("mine", "text".into())).await.expect("whose the old rooms are, is not known");
+    let (now, secret) = (Time::now(), SecretHash([1; 32]));
+    let session = Session { id: Uuid::now_v7(), user: id, secret, created_at: now, expires_at: now };
+    assert!(engine.create_session(session, 1).await.unwrap());
 }
 
 #[cfg(unix)]
@@ -196,4 +199,40 @@ async fn a_folder_that_is_made_is_its_owners_alone_and_another_stays_as_it_is() 
     }
     assert_eq!([mode(&made), mode(&shared)], [0o700, 0o751]);
     assert_eq!(mode(&above), mode(&usual), "only the data is private");
+}
+
+/// Publishes that fail must not keep anybody logged in.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_end_on_a_full_disk_while_publishers_insist() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Settings { file_bytes: 1 << 20, ..settings(folder.path()) };
+    let (engine, feeds) = open(&small, Arc::default()).unwrap();
+    drop(feeds);
+    let ada = conformance::user("ada", "");
+    engine.write_users(vec![UserWrite::Create(Arc::clone(&ada))]).await.unwrap();
+    let now = Time::now();
+    let begin = |n| {
+        let expires_at = Time(now.0 + 3_600_000_000_000 + n);
+        Session { id: Uuid::now_v7(), user: ada.id, secret: SecretHash([1; 32]), created_at: now, expires_at }
+    };
+    let sessions: Vec<_> = (0..40).map(begin).collect();
+    for session in &sessions {
+        assert!(engine.create_session(session.clone(), sessions.len()).await.unwrap());
+    }
+    fill(&engine).await;
+    for (n, session) in sessions.iter().enumerate() {
+        // In one group with what finds no space.
+        let mut receipts = Vec::new();
+        for _ in 0..8 {
+            receipts.push(engine.append(draft("lobby", "x".repeat(10_000))).await.unwrap());
+        }
+        if n % 2 == 0 {
+            assert_eq!(engine.revoke_session(session.id).await.unwrap(), Some(ada.id));
+        } else {
+            assert_eq!(engine.purge_sessions(Time(session.expires_at.0 + 1)).await.unwrap(), 1);
+        }
+        for receipt in receipts {
+            assert!(matches!(receipt.await.unwrap_err().error, Error::DiskFull));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
+use super::sessions;
 use crate::engine::{Conflict, PasswordHash, Time, User, UserChange, UserWrite, WriteError};
 
 pub(super) fn load(connection: &Connection, after: Option<Uuid>, max: usize) -> rusqlite::Result<Vec<User>> {
@@ -68,10 +69,14 @@ fn apply(connection: &Connection, write: &UserWrite) -> rusqlite::Result<Result<
             if let Some(conflict) = taken(connection, user)? {
                 return Ok(Err(conflict));
             }
+            if stored_revision.is_some() {
+                sessions::end_if_password_changes(connection, user.id, password(user))?;
+            }
             store(connection, user)?;
             Ok(Ok(UserChange::Put(user.clone())))
         }
         UserWrite::Delete { id, revision } => {
+            // Its sessions go with it: see the table.
             connection.prepare_cached("DELETE FROM users WHERE id = ?")?.execute([id.as_bytes()])?;
             Ok(Ok(UserChange::Deleted { id: *id, revision: revision + 1 }))
         }
@@ -101,6 +106,10 @@ fn email_key(user: &User) -> Option<&str> {
     (!user.email_key.is_empty()).then_some(user.email_key.as_str())
 }
 
+fn password(user: &User) -> Option<&str> {
+    user.password.as_ref().map(|hash| hash.0.as_str())
+}
+
 fn store(connection: &Connection, user: &User) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -116,7 +125,7 @@ fn store(connection: &Connection, user: &User) -> rusqlite::Result<()> {
             user.username_key,
             user.email,
             email_key(user),
-            user.password.as_ref().map(|hash| hash.0.as_str()),
+            password(user),
             user.roles.join(" "),
             user.revision,
             user.created_at.0,

@@ -9,7 +9,7 @@ use super::{
     from_sqlite,
     log::Log,
     queue::{Command, Write},
-    users,
+    sessions, users,
 };
 use crate::engine::{Appended, Error, Fed, Refused, Reply, Time, UserChange, UserChanges, WriteError};
 
@@ -70,6 +70,7 @@ enum Outcome {
     Append(Result<Appended, Error>),
     Users(Result<Vec<UserChange>, WriteError>),
     Trim(Result<usize, Error>),
+    Session(sessions::Changed),
 }
 
 impl Writer {
@@ -127,14 +128,13 @@ impl Writer {
 
     /// What makes space must not fail with what wants it: it is tried again by itself.
     fn refuse_most(&mut self, group: Vec<Write>, error: &Error) {
-        let (trims, others): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|write| matches!(write, Write::Trim { .. }));
+        let (removals, others): (Vec<_>, Vec<_>) = group.into_iter().partition(Write::only_removes);
         if others.is_empty() {
-            return refuse(trims, error);
+            return refuse(removals, error);
         }
         refuse(others, error);
-        if !trims.is_empty() {
-            self.settle(trims);
+        if !removals.is_empty() {
+            self.settle(removals);
         }
     }
 
@@ -161,6 +161,7 @@ impl Writer {
                 [Write::Trim { room, limits, .. }, ..] => {
                     outcomes.push(Outcome::Trim(Ok(self.log.trim(&transaction, room, *limits, time)?)));
                 }
+                [Write::Session(change), ..] => outcomes.push(Outcome::Session(change.apply(&transaction, time)?)),
                 [] => {}
             }
         }
@@ -201,6 +202,7 @@ impl Writer {
                 }
                 (Write::Users { reply, .. }, Outcome::Users(outcome)) => _ = reply.send(self.feed_users(outcome)),
                 (Write::Trim { reply, .. }, Outcome::Trim(outcome)) => _ = reply.send(outcome),
+                (Write::Session(change), Outcome::Session(changed)) => change.answer(changed),
                 // Outcomes stand in the order of their writes, each of its kind.
                 _ => {}
             }
@@ -230,6 +232,7 @@ fn refuse(group: Vec<Write>, error: &Error) {
             Write::Append { draft, reply, .. } => _ = reply.send(Err(Refused::new(Some(draft), error.clone()))),
             Write::Users { reply, .. } => _ = reply.send(Err(error.clone().into())),
             Write::Trim { reply, .. } => _ = reply.send(Err(error.clone())),
+            Write::Session(change) => change.refuse(error.clone()),
         }
     }
 }

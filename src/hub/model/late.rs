@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::engine::{
-    Draft, Engine, Error, Page, Position, Receipt, Refused, RoomInfo, RoomName, Signal, User, UserWrite, WriteError,
+    Draft, Engine, Error, Page, Position, Receipt, Refused, RoomInfo, RoomName, Rotated, SecretHash, Session, Signal,
+    Time, User, UserWrite, WriteError,
 };
 
 /// Sometimes late.
@@ -69,6 +70,28 @@ impl Engine for Late {
 
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
         self.0.write_users(writes).await
+    }
+
+    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error> {
+        self.0.create_session(session, keep).await
+    }
+
+    async fn rotate_session(
+        &self,
+        id: Uuid,
+        from: SecretHash,
+        to: SecretHash,
+        expires_at: Time,
+    ) -> Result<Rotated, Error> {
+        self.0.rotate_session(id, from, to, expires_at).await
+    }
+
+    async fn revoke_session(&self, id: Uuid) -> Result<Option<Uuid>, Error> {
+        self.0.revoke_session(id).await
+    }
+
+    async fn purge_sessions(&self, expired_before: Time) -> Result<usize, Error> {
+        self.0.purge_sessions(expired_before).await
     }
 
     async fn stopped(&self) {
