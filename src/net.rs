@@ -1,15 +1,18 @@
-//! The accept loop: connections, their limits and deadlines, and the tasks of their streams.
+//! The accept loop: connections, their limits and deadlines, TLS, and the tasks of their streams.
 //!
 //! It is ours and not tonic's, whose transport removes hyper's limits on concurrent streams and local resets, waits for ever at shutdown on
 //! a peer that sends nothing, and spins when descriptors run out.
 
+mod places;
 mod socket;
+mod tls;
 mod together;
 mod watched;
 
 use std::{
     future::{Future, poll_fn},
     io, mem,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -23,15 +26,19 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_util::{either::Either, sync::CancellationToken};
 use tower::{Service, ServiceExt};
 
-use crate::hub::{Stream, Streams};
+use crate::{
+    caller::Peer,
+    hub::{Stream, Streams},
+};
+use places::{Place, Places};
 use socket::Socket;
+pub(crate) use tls::Tls;
+pub use tls::{TlsError, TlsFiles};
 use together::{Together, Turn, together};
 use watched::Watched;
 
@@ -40,6 +47,12 @@ use watched::Watched;
 pub struct Settings {
     /// Connections at once.
     pub connections: usize,
+    /// Connections at once from one address.
+    pub connections_per_address: usize,
+    /// Limit those from loopback addresses too.
+    pub limit_loopback: bool,
+    /// How long a client may take for the TLS handshake.
+    pub tls_handshake: Duration,
     /// How long a client may take to show that it speaks HTTP.
     pub first_bytes: Duration,
     /// Streams of one connection at once.
@@ -73,65 +86,97 @@ pub(crate) struct Tasks {
     pub(crate) drain: CancellationToken,
 }
 
-/// Accepts until it is told to drain.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, settings: Settings, tasks: Tasks)
+/// Accepts until it is told to drain. Every request has its [`Peer`] among its extensions.
+pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, settings: Settings, tls: Option<Tls>, tasks: Tasks)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Error: Into<Fault>,
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Fault>,
 {
     // When the response is there, the stream's task runs.
     let service = service.map_response(|response| response.map(Watched::new));
     let http = Arc::new(http(&settings, &tasks));
-    let places = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
-    // Said once until there is a place again, so that whoever is refused cannot fill the log.
-    let mut full = false;
+    let places = Places::new(settings.connections, settings.connections_per_address, settings.limit_loopback);
     loop {
         let accepted = tokio::select! {
             () = tasks.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
+        let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 pause_if_exhausted(&error, &tasks.drain).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if !mem::replace(&mut full, true) {
-                tracing::warn!(%peer, limit = settings.connections, "refusing connections: there are as many as may be");
-            }
+        let Some(place) = places.take(address) else { continue };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(peer = %address, %error, "connection lost before it began");
+            continue;
+        }
+        let mut peer = Peer { address: address.ip().to_canonical(), certificate: None };
+        let Some(tls) = tls.clone() else {
+            let connection = begin(&http, service.clone(), Either::Left(stream), peer, settings.first_bytes);
+            tasks.connections.spawn(run(place, address, connection));
             continue;
         };
-        full = false;
-        let io = match prepare(stream, settings.first_bytes) {
-            Ok(io) => io,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "connection lost before it began");
-                continue;
-            }
+        let (http, service, drain) = (Arc::clone(&http), service.clone(), tasks.drain.clone());
+        let (first_bytes, handshake) = (settings.first_bytes, settings.tls_handshake);
+        // In the connection's task: a client that is slow at it holds up nobody.
+        let connection = async move {
+            // Boxed, because it is large and soon over.
+            let accepted = Box::pin(drain.run_until_cancelled_owned(tls.accept(stream, handshake))).await;
+            let (stream, certificate) = accepted.unwrap_or_else(|| Err("the server is shutting down".into()))?;
+            peer.certificate = certificate;
+            begin(&http, service, Either::Right(stream), peer, first_bytes).await
         };
-        let (io, turn) = together(io);
-        // Boxed before it goes into the task, which would hold it twice: as what it is given, and as what it runs.
-        let connection =
-            Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service.clone())).into_owned());
-        tasks.connections.spawn(async move {
-            let _place = place;
-            match drive(connection, turn).await {
-                Ok(()) => tracing::debug!(%peer, "connection ended"),
-                Err(error) => tracing::debug!(%peer, %error, "connection failed"),
-            }
-        });
+        tasks.connections.spawn(run(place, address, connection));
     }
+}
+
+/// Keeps the place of a connection until its end, and says how it ended.
+async fn run(place: Place, peer: SocketAddr, connection: impl Future<Output = Result<(), Fault>>) {
+    let _place = place;
+    match connection.await {
+        Ok(()) => tracing::debug!(%peer, "connection ended"),
+        Err(error) => tracing::debug!(%peer, %error, "connection failed"),
+    }
+}
+
+/// What runs a connection, once it is clear how its bytes come.
+fn begin<S, B>(
+    http: &auto::Builder<StreamExecutor>,
+    service: S,
+    io: Wire,
+    peer: Peer,
+    first_bytes: Duration,
+) -> impl Future<Output = Result<(), Fault>> + Send + use<S, B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Fault>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Fault>,
+{
+    let service = service.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
+    let (io, turn) = together(Socket::new(io, first_bytes));
+    // Boxed before it goes into the task, which would hold it twice: as what it is given, and as what it runs.
+    let connection = Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).into_owned());
+    drive(connection, turn)
 }
 
 /// Bytes that an HTTP/1 connection may buffer. No call comes that way.
 const HTTP_1_BUFFER: usize = 16 * 1024;
 
-type Io = Socket<TcpStream>;
+/// How a connection's bytes come: as they are, or through TLS, which is large and therefore elsewhere.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+type Io = Socket<Wire>;
 
 type Connection<S> = auto::Connection<'static, TokioIo<Together<Io>>, TowerToHyperService<S>, StreamExecutor>;
 
@@ -180,11 +225,6 @@ fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
         .keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout);
     http
-}
-
-fn prepare(stream: TcpStream, first_bytes: Duration) -> io::Result<Socket<TcpStream>> {
-    stream.set_nodelay(true)?;
-    Ok(Socket::new(stream, first_bytes))
 }
 
 /// Unless it was only the one connection that failed, accepting again at once would fail again: descriptors or memory have run out.

@@ -41,6 +41,9 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] net::TlsError),
     /// There is no folder for `:memory:`.
     #[error("no temporary folder can be made: {0}")]
     Temporary(io::Error),
@@ -64,6 +67,7 @@ pub struct Server {
     hub: hub::Handle,
     chats: Chats,
     tasks: net::Tasks,
+    tls: Option<net::Tls>,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
     /// What ends by itself: the accept loop when it is told to drain, the hub when the engine is sealed, the rest when it is closed.
@@ -98,6 +102,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let failed = |cause| Error::Listen { address: config.listen, cause };
     let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    let tls = settings::tls(config).as_ref().map(net::Tls::load).transpose()?;
 
     let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
@@ -119,9 +124,13 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         // What tonic refuses by itself has details too.
         .map_response(rpc::explain)
         .service(routes);
-    let accept = tokio::spawn(net::serve(listener, service, settings::net(config), tasks.clone()));
+    let accept = tokio::spawn(net::serve(listener, service, settings::net(config), tls.clone(), tasks.clone()));
     let tell = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
     let reap = tokio::spawn(reap(tasks.clone(), Duration::from_secs(config.slow_reader_seconds), Arc::clone(&metrics)));
+    let mut actors = vec![accept, tell, reap, hub_task, users_task];
+    if let Some(tls) = tls.clone() {
+        actors.push(tokio::spawn(tls.watch(Duration::from_secs(config.tls_reload_seconds), tasks.drain.clone())));
+    }
 
     Ok(Server {
         address,
@@ -130,9 +139,10 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         hub,
         chats,
         tasks,
+        tls,
         engine,
         metrics,
-        actors: vec![accept, tell, reap, hub_task, users_task],
+        actors,
         _temporary: temporary,
     })
 }
@@ -226,6 +236,13 @@ impl Server {
             rooms,
             members,
             ring_bytes,
+        }
+    }
+
+    /// Looks at the files of its certificate now, for the connections to come. What comes of it stands in the log.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
         }
     }
 

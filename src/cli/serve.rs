@@ -1,8 +1,8 @@
 //! `rialto serve`.
 
-use std::{io::Write, time::Duration};
+use std::{future::pending, io::Write, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, Settings, runtime};
 use crate::{config::Config, server, telemetry};
@@ -28,18 +28,34 @@ async fn serve(config: &Config) -> Outcome {
         }
     };
 
+    // Without a certificate there is nothing to read again, and a terminal that closes ends what runs in it.
+    let mut hangup = if config.has_tls() { Some(signal(SignalKind::hangup())?) } else { None };
+
     let server = server::start(config).await?;
     if config.insecure {
         tracing::warn!("open mode with --insecure: whoever can connect can do everything");
     }
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on http://{}", server.address())?;
+    let scheme = if config.has_tls() { "https" } else { "http" };
+    writeln!(stdout, "listening on {scheme}://{}", server.address())?;
     stdout.flush()?;
 
-    signalled().await;
+    loop {
+        tokio::select! {
+            () = signalled() => break,
+            () = hung_up(&mut hangup) => server.reload(),
+        }
+    }
     tokio::select! {
         () = server.shutdown() => Ok(()),
         () = signalled() => Err("ended at once by a second signal".into()),
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => _ = hangup.recv().await,
+        None => pending().await,
     }
 }
 

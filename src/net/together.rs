@@ -2,7 +2,8 @@
 //!
 //! h2 writes and flushes frame by frame, and a frame has mostly at most 16 KiB: under load a system call each would cost more than what it
 //! carries, and more than the copy that this costs.
-//! So a connection's writes are kept until its turn is over; `Together` is what hyper writes to, [`Turn`] what ends the turn.
+//! So a connection's writes are kept until its turn is over; `Together` is what hyper writes to, [`Turn`] what ends the turn. What keeps
+//! bytes itself, as TLS does, is flushed then.
 
 use std::{
     io,
@@ -56,7 +57,8 @@ impl<I: AsyncWrite + Unpin> Kept<I> {
         }
         // An idle connection keeps no memory for it.
         self.bytes = BytesMut::new();
-        Poll::Ready(Ok(()))
+        // Also if nothing was written: reading may have left something to answer, as a change of keys.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 }
 

@@ -85,9 +85,21 @@ pub(super) fn rpc(config: &Config) -> rpc::Settings {
     }
 }
 
+pub(super) fn tls(config: &Config) -> Option<net::TlsFiles> {
+    let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    Some(net::TlsFiles {
+        cert: given(&config.tls_cert)?,
+        key: given(&config.tls_key)?,
+        client_ca: given(&config.tls_client_ca),
+    })
+}
+
 pub(super) fn net(config: &Config) -> net::Settings {
     net::Settings {
         connections: config.max_connections,
+        connections_per_address: config.max_connections_per_address,
+        limit_loopback: config.limit_loopback,
+        tls_handshake: Duration::from_secs(config.tls_handshake_seconds),
         first_bytes: Duration::from_secs(config.first_bytes_seconds),
         concurrent_streams: config.max_streams_per_connection,
         local_error_resets: config.max_local_error_resets,
