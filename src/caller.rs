@@ -52,9 +52,9 @@ pub struct Caller {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Standing {
     /// Everything: no tokens are asked for.
-    #[default]
     Open,
     /// What anybody may: there is no token.
+    #[default]
     Nobody,
     /// What its roles allow.
     Somebody {
@@ -87,7 +87,8 @@ impl Caller {
     pub fn speaks_as(&self, claimed: String) -> Result<String, Spoofed> {
         match self.id.as_deref() {
             None => Ok(claimed),
-            Some(id) if claimed.is_empty() || claimed == id => Ok(id.to_owned()),
+            Some(id) if claimed == id => Ok(claimed),
+            Some(id) if claimed.is_empty() => Ok(id.to_owned()),
             Some(id) => Err(Spoofed(id.to_owned())),
         }
     }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
+mod client;
 mod completions;
 mod config;
 mod serve;
+mod token;
 mod users;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -12,7 +14,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use figment::value::{Dict, Value};
 
-use crate::config::{Loaded, LogFormat, load};
+use crate::config::{AuthMode, Loaded, LogFormat, load};
 
 /// A gRPC chat hub: one binary, one data file, many rooms.
 #[derive(Debug, Parser)]
@@ -39,6 +41,7 @@ enum Verb {
     Serve(Settings),
     /// Look at users and change them, on a running hub.
     Users(users::Users),
+    Token(token::Token),
     /// Print the settings, and where each comes from.
     Config(Settings),
     /// Print a completion script for a shell.
@@ -57,7 +60,10 @@ struct Settings {
     /// The configuration file [default: ./rialto.toml, if it is there]
     #[arg(long, value_name = "FILE", env = "RIALTO_CONFIG")]
     config: Option<PathBuf>,
-    /// Serve others than this machine although nobody has to say who he is
+    /// Whether callers must show a token: `token`, or `open` [default: open]
+    #[arg(long, value_name = "MODE", value_enum)]
+    auth: Option<AuthMode>,
+    /// Serve others than this machine although nobody has to say who he is, or although tokens would be sent in the clear
     #[arg(long)]
     insecure: bool,
     /// How the log is written [default: auto]
@@ -77,6 +83,7 @@ impl Settings {
         let mut give = |name: &str, value: Option<Value>| flags.extend(value.map(|value| (name.to_owned(), value)));
         give("listen", self.listen.map(Value::from));
         give("data", self.data.map(Value::from));
+        give("auth", self.auth.map(|mode| Value::from(format!("{mode:?}").to_lowercase())));
         give("insecure", self.insecure.then(|| Value::from(true)));
         give("log_format", self.log_format.map(|format| Value::from(format!("{format:?}").to_lowercase())));
         give("log", self.log.map(Value::from));
@@ -98,6 +105,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.verb.unwrap_or(Verb::Serve(cli.serve)) {
         Verb::Serve(settings) => serve::run(settings),
         Verb::Users(users) => users.run(),
+        Verb::Token(token) => token.run(),
         Verb::Config(settings) => config::run(settings),
         Verb::Completions(completions) => completions.run(),
     };

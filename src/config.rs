@@ -48,6 +48,8 @@ pub struct Config {
     /// Other issuers whose tokens are taken, by the keys that they publish or by a shared secret (HS256) in a file. Their claim `roles` counts.
     /// `issuers = [{ issuer = "https://id.example", jwks_url = "https://id.example/jwks.json" }, { issuer = "old", hs256_secret_file = "old.key" }]`
     pub issuers: Vec<Issuer>,
+    /// Seconds between two looks at the keys of an issuer, at least, whatever tokens come.
+    pub jwks_interval_seconds: u64,
     /// Seconds for which an access token of this server is good.
     pub access_token_seconds: u64,
     /// Seconds for which a refresh token of this server is good, if it is not used before.
@@ -71,8 +73,8 @@ pub struct Config {
     pub max_logins_per_minute_per_user: u32,
     /// Logins that may be tried a minute from one address.
     pub max_logins_per_minute_per_address: u32,
-    /// Callers and addresses whose rates are remembered; of more at once, the rest share one.
-    pub max_rate_keys: usize,
+    /// Counters of each of these rates, 8 bytes each. Callers or addresses that happen to fall on the same one share it.
+    pub rate_counters: usize,
 
     /// Connections at once; what comes above is closed.
     pub max_connections: usize,
@@ -250,6 +252,7 @@ impl Default for Config {
             audience: "rialto".into(),
             issuer: "rialto".into(),
             issuers: Vec::new(),
+            jwks_interval_seconds: 30,
             access_token_seconds: 15 * MINUTE,
             refresh_token_seconds: 30 * 24 * 60 * MINUTE,
             max_sessions_per_user: 32,
@@ -262,7 +265,7 @@ impl Default for Config {
             rate_burst_seconds: 10,
             max_logins_per_minute_per_user: 10,
             max_logins_per_minute_per_address: 60,
-            max_rate_keys: 100_000,
+            rate_counters: 65_536,
 
             max_connections: 20_000,
             max_connections_per_address: 256,

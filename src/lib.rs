@@ -9,6 +9,9 @@ pub mod server;
 pub mod net;
 pub mod rpc;
 
+pub mod auth;
+pub mod limit;
+
 pub mod hub;
 pub mod users;
 

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub removed_messages: Counter,
     /// Signals (typing) that were dropped because the hub's feed was full.
     pub dropped_signals: Counter,
+    /// Hashes of passwords that were computed, for new ones and to check old ones.
+    pub password_hashes: Counter,
     /// Streams that were told to end because their client had read nothing for too long; most of them are reset.
     pub slow_readers: Counter,
 }

@@ -40,6 +40,7 @@ use socket::Socket;
 pub(crate) use tls::Tls;
 pub use tls::{TlsError, TlsFiles};
 use together::{Together, Turn, together};
+pub(crate) use watched::Tell;
 use watched::Watched;
 
 /// Limits and deadlines of connections.
@@ -86,9 +87,16 @@ pub(crate) struct Tasks {
     pub(crate) drain: CancellationToken,
 }
 
-/// Accepts until it is told to drain. Every request has its [`Peer`] among its extensions.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, settings: Settings, tls: Option<Tls>, tasks: Tasks)
-where
+/// Accepts until it is told to drain. Every request has its [`Peer`] among its extensions. `tell` says why a stream ends, where something
+/// from outside ends it.
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    tell: Tell,
+    settings: Settings,
+    tls: Option<Tls>,
+    tasks: Tasks,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<Fault>,
@@ -96,7 +104,7 @@ where
     B::Error: Into<Fault>,
 {
     // When the response is there, the stream's task runs.
-    let service = service.map_response(|response| response.map(Watched::new));
+    let service = service.map_response(move |response| response.map(|body| Watched::new(body, tell)));
     let http = Arc::new(http(&settings, &tasks));
     let places = Places::new(settings.connections, settings.connections_per_address, settings.limit_loopback);
     loop {

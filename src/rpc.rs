@@ -1,5 +1,6 @@
 //! gRPC: decode, call, wrap. Nothing below knows it.
 
+mod auth;
 mod chat;
 mod codec;
 mod compression;
@@ -13,14 +14,17 @@ mod user;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
-use crate::{hub, users::Users};
+use crate::{auth::Sessions, caller::Caller, hub, limit::Limits, users::Users};
 pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::HalfClose;
 pub(crate) use compression::keep_lists_plain;
-pub(crate) use door::{Door, door};
+pub(crate) use door::{Door, door, refuse};
 use generated::user_service_server::{UserService, UserServiceServer};
-use generated_v1::chat_service_server::{ChatService, ChatServiceServer};
-pub(crate) use status::explain;
+use generated_v1::{
+    auth_service_server::{AuthService, AuthServiceServer},
+    chat_service_server::{ChatService, ChatServiceServer},
+};
+pub(crate) use status::{explain, why};
 
 /// The generated servers: every method but those whose response body is our own.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
@@ -69,9 +73,10 @@ pub(crate) fn users(
 pub(crate) fn rooms(
     hub: hub::Handle,
     draining: CancellationToken,
+    limits: Limits,
     settings: &Settings,
 ) -> ChatServiceServer<impl ChatService + use<>> {
-    let rules = request::Rules { text_bytes: settings.text_bytes };
+    let rules = request::Rules { text_bytes: settings.text_bytes, limits };
     ChatServiceServer::new(rooms::Calls::new(hub, rules, draining))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
@@ -79,4 +84,23 @@ pub(crate) fn rooms(
         .accept_compressed(Zstd)
         .send_compressed(Gzip)
         .send_compressed(Zstd)
+}
+
+/// Logging in and out; without sessions there are no tokens.
+pub(crate) fn auth(
+    sessions: Option<Sessions>,
+    hub: hub::Handle,
+    limits: Limits,
+    settings: &Settings,
+) -> AuthServiceServer<impl AuthService + use<>> {
+    AuthServiceServer::new(auth::Calls::new(sessions, hub, limits))
+        .max_decoding_message_size(settings.frame_bytes)
+        .max_encoding_message_size(settings.reply_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+}
+
+/// Who makes this call, as the layers have found out; nobody, if none of them was asked.
+fn caller(extensions: &http::Extensions) -> Caller {
+    extensions.get().cloned().unwrap_or_default()
 }

@@ -4,6 +4,7 @@ mod settings;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use axum::middleware::from_fn_with_state;
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -18,9 +19,11 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::ServiceBuilder;
 
 use crate::{
-    config::{self, Config},
-    engine::{self, Engine, embedded},
+    auth::{self, Auth},
+    config::{self, AuthMode, Config},
+    engine::{self, Engine, Time, embedded},
     hub,
+    limit::{self, Limits},
     metrics::Metrics,
     net, proto,
     rpc::{self, Chats},
@@ -53,6 +56,9 @@ pub enum Error {
     /// The users cannot be read.
     #[error("the users cannot be read: {0}")]
     Load(#[from] engine::Error),
+    /// There can be no tokens.
+    #[error(transparent)]
+    Auth(#[from] auth::StartError),
     /// The definitions for reflection do not parse.
     #[error("reflection is not available: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -106,28 +112,50 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
 
     let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
-    let (engine, feeds) = embedded::open(&settings::embedded(config, folder)?, Arc::clone(&metrics))?;
+    let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone())?, Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
     let (hub, hub_task) = hub::start(&settings::hub(config), Arc::clone(&engine), feeds.rooms, Arc::clone(&metrics));
-    let (users, users_task) = users::start(settings::users(config), Arc::clone(&engine), feeds.users).await?;
+    let users = users::start(settings::users(config), Arc::clone(&engine), feeds.users, Arc::clone(&metrics));
+    let (users, users_task) = users.await?;
 
-    let chats = Chats::new(config.max_streams);
     let tasks = net::Tasks::default();
-    let parts = rpc::ChatParts { hub: hub.clone(), chats: chats.clone(), draining: tasks.drain.clone() };
-    let (health, routes) = routes(config, parts, users).await?;
-    let door = rpc::Door { local_names_only: config.listen.ip().is_loopback() && !config.insecure };
+    let limits = Limits::new(&settings::limit(config));
+    let auth_settings = settings::auth(config, &folder);
+    let (auth, sessions, auth_tasks) = auth::start(&auth_settings, Arc::clone(&engine), users.clone(), &tasks.drain)?;
+
+    let chats = Chats::new(config.max_streams, config.max_streams_per_caller);
+    let parts = rpc::ChatParts {
+        hub: hub.clone(),
+        chats: chats.clone(),
+        auth: auth.clone(),
+        limits: limits.clone(),
+        draining: tasks.drain.clone(),
+    };
+    let (health, routes) = routes(config, parts, users, sessions).await?;
+    let is_open = config.auth == AuthMode::Open;
+    let door = rpc::Door { local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure };
+    let limit = limit::Layer { limits, refuse: rpc::refuse };
+    let identify = auth::Layer { auth: auth.clone(), refuse: rpc::refuse, ended: rpc::refuse };
     let service = ServiceBuilder::new()
         // The end of a request is a half-close, or an error.
         .map_request(|request| rpc::HalfClose::wrap(rpc::keep_lists_plain(request)).map(axum::body::Body::new))
         // Only gRPC, only from where it may come, and only as long as the client waits.
-        .layer(axum::middleware::from_fn_with_state(door, rpc::door))
+        .layer(from_fn_with_state(door, rpc::door))
+        // Not too often from one address, whatever comes along.
+        .layer(from_fn_with_state(limit.clone(), limit::by_address))
+        // Whose call it is, and whether it may be made. Behind this nobody sees a token.
+        .layer(from_fn_with_state(identify, auth::identify))
+        // Not too often by one caller.
+        .layer(from_fn_with_state(limit, limit::by_caller))
         // What tonic refuses by itself has details too.
         .map_response(rpc::explain)
         .service(routes);
-    let accept = tokio::spawn(net::serve(listener, service, settings::net(config), tls.clone(), tasks.clone()));
-    let tell = tokio::spawn(tell_when_stopped(Arc::clone(&engine), health.clone()));
-    let reap = tokio::spawn(reap(tasks.clone(), Duration::from_secs(config.slow_reader_seconds), Arc::clone(&metrics)));
-    let mut actors = vec![accept, tell, reap, hub_task, users_task];
+    let accept = net::serve(listener, service, rpc::why, settings::net(config), tls.clone(), tasks.clone());
+    let tell = tell_when_stopped(Arc::clone(&engine), health.clone());
+    let patience = Duration::from_secs(config.slow_reader_seconds);
+    let reap = reap(tasks.clone(), patience, auth, Arc::clone(&metrics));
+    let mut actors = vec![tokio::spawn(accept), tokio::spawn(tell), tokio::spawn(reap), hub_task, users_task];
+    actors.extend(auth_tasks);
     if let Some(tls) = tls.clone() {
         actors.push(tokio::spawn(tls.watch(Duration::from_secs(config.tls_reload_seconds), tasks.drain.clone())));
     }
@@ -159,14 +187,14 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Ends streams whose clients do not read, for as long as there may be streams.
-async fn reap(tasks: net::Tasks, patience: Duration, metrics: Arc<Metrics>) {
+/// Ends streams whose clients do not read or have no pass any more, for as long as there may be streams.
+async fn reap(tasks: net::Tasks, patience: Duration, auth: Auth, metrics: Arc<Metrics>) {
     let ended = async {
         tasks.drain.cancelled().await;
         tasks.streams.wait().await;
     };
     tokio::select! {
-        () = tasks.streams.watch(patience, &metrics) => {}
+        () = tasks.streams.watch(patience, |pass| auth.judge(pass, Time::now().seconds()), &metrics) => {}
         () = ended => {}
     }
 }
@@ -184,6 +212,7 @@ async fn routes(
     config: &Config,
     chat: rpc::ChatParts,
     users: users::Users,
+    sessions: Option<auth::Sessions>,
 ) -> Result<(HealthReporter, axum::Router), Error> {
     let settings = settings::rpc(config);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -196,10 +225,11 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let (hub, draining) = (chat.hub.clone(), chat.draining.clone());
+    let (hub, draining, limits) = (chat.hub.clone(), chat.draining.clone(), chat.limits.clone());
     let most = settings.frame_bytes;
     let routes = Routes::new(rpc::users(users, hub.clone(), draining.clone(), &settings))
-        .add_service(rpc::rooms(hub, draining, &settings))
+        .add_service(rpc::auth(sessions, hub.clone(), limits.clone(), &settings))
+        .add_service(rpc::rooms(hub, draining, limits, &settings))
         .add_service(health_service.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
         .add_service(v1.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
         .add_service(v1alpha.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
@@ -211,7 +241,7 @@ async fn routes(
 }
 
 /// What health is told of: the server as a whole, and its services.
-const SERVICES: [&str; 3] = ["", "user.UserService", "rialto.v1.ChatService"];
+const SERVICES: [&str; 4] = ["", "user.UserService", "rialto.v1.ChatService", "rialto.v1.AuthService"];
 
 impl Server {
     /// Where it listens.

@@ -18,10 +18,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::engine::{Conflict, Engine, Error as EngineError, Time, User, UserChanges, UserWrite, WriteError};
+use crate::{
+    engine::{Conflict, Engine, Error as EngineError, Time, User, UserChanges, UserWrite, WriteError},
+    metrics::Metrics,
+};
 pub use bulk::Bulk;
-pub use fields::Invalid;
 use fields::{Email, Username};
+pub use fields::{Invalid, roles as check_roles};
 use model::Model;
 use password::{Hasher, HashingFailed};
 use watch::Watched;
@@ -38,6 +41,10 @@ pub struct Settings {
     pub bulk_passwords: usize,
     /// Hashes of passwords that are computed at once; each takes 19 MiB and a core.
     pub concurrent_hashes: NonZeroUsize,
+    /// Passwords of logins that are checked at once, beside these.
+    pub concurrent_logins: NonZeroUsize,
+    /// Logins that may wait for that.
+    pub queued_logins: usize,
     /// Watches at once.
     pub watchers: usize,
     /// Changed users that may wait for a watcher.
@@ -73,6 +80,9 @@ pub enum Error {
     /// There are as many watches as may be.
     #[error("the server has as many watchers of its users as it may")]
     TooManyWatchers,
+    /// As many logins wait as may.
+    #[error("too many are logging in at the moment")]
+    TooManyLogins,
     /// The hashing of passwords broke.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -136,6 +146,7 @@ pub async fn start(
     settings: Settings,
     engine: Arc<dyn Engine>,
     mut feed: mpsc::Receiver<UserChanges>,
+    metrics: Arc<Metrics>,
 ) -> Result<(Users, JoinHandle<()>), EngineError> {
     let model = Arc::new(Model::default());
     let mut last = None;
@@ -155,7 +166,8 @@ pub async fn start(
             version.send_replace(group.version);
         }
     });
-    let hasher = Hasher::new(settings.concurrent_hashes);
+    let Settings { concurrent_hashes, concurrent_logins, queued_logins, .. } = settings;
+    let hasher = Hasher::new(concurrent_hashes, concurrent_logins, queued_logins, metrics);
     let bulks = Arc::new(Semaphore::new(settings.bulks));
     Ok((Users(Arc::new(Shared { engine, model, watched, applied, hasher, bulks, settings })), follower))
 }
@@ -165,6 +177,12 @@ pub async fn start(
 pub fn parse_id(id: &str) -> Option<Uuid> {
     const LEN: usize = uuid::fmt::Hyphenated::LENGTH;
     if id.len() == LEN { id.parse().ok() } else { None }
+}
+
+/// The form in which a username is compared; of a name that nobody can have, none.
+#[must_use]
+pub fn login_key(username: &str) -> Option<String> {
+    Username::new(username).ok().map(|name| name.key)
 }
 
 /// Users read at once at start.
@@ -181,6 +199,28 @@ impl Users {
     pub fn get_by_username(&self, username: &str) -> Result<Arc<User>, Error> {
         let key = Username::new(username)?.key;
         self.0.model.get_by_username(&key).ok_or_else(|| Error::NotFound(username.to_owned()))
+    }
+
+    /// There is such a user.
+    #[must_use]
+    pub fn exists(&self, id: Uuid) -> bool {
+        self.0.model.get(id).is_some()
+    }
+
+    /// The user of this name and password. None, always after the same work: there is no such name, or no such password, or none at all.
+    pub async fn login(&self, username: &str, given: String) -> Result<Option<Arc<User>>, Error> {
+        fields::password(&given)?;
+        let named = login_key(username).and_then(|key| self.0.model.get_by_username(&key));
+        let hash = named.as_ref().and_then(|user| user.password.clone());
+        match self.0.hasher.check(given, hash).await? {
+            None => Err(Error::TooManyLogins),
+            Some(false) => Ok(None),
+            // The password may have changed meanwhile: then this one is none any more.
+            Some(true) => {
+                Ok(named
+                    .filter(|user| self.0.model.get(user.id).is_some_and(|current| current.password == user.password)))
+            }
+        }
     }
 
     /// At most `max` users with an id above `after`, in the order of ids.

@@ -5,7 +5,10 @@ use std::{future::pending, io::Write, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, Settings, runtime};
-use crate::{config::Config, server, telemetry};
+use crate::{
+    config::{AuthMode, Config},
+    server, telemetry,
+};
 
 pub(super) fn run(settings: Settings) -> Outcome {
     let config = settings.load()?.config;
@@ -32,8 +35,15 @@ async fn serve(config: &Config) -> Outcome {
     let mut hangup = if config.has_tls() { Some(signal(SignalKind::hangup())?) } else { None };
 
     let server = server::start(config).await?;
-    if config.insecure {
-        tracing::warn!("open mode with --insecure: whoever can connect can do everything");
+    match config.auth {
+        AuthMode::Open if config.insecure => {
+            tracing::warn!("open mode with --insecure: whoever can connect can do everything");
+        }
+        AuthMode::Open => tracing::info!("open mode: whoever can connect from this machine can do everything"),
+        AuthMode::Token if config.insecure && !config.has_tls() => {
+            tracing::warn!("tokens without TLS, with --insecure: whoever is on the way to a client reads them");
+        }
+        AuthMode::Token => {}
     }
     let mut stdout = std::io::stdout();
     let scheme = if config.has_tls() { "https" } else { "http" };

@@ -1,18 +1,17 @@
 //! `rialto users`: a client of a running hub.
 
-use std::{error::Error, io::Read, time::Duration};
+use std::{error::Error, io::Read};
 
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
-use tonic_types::StatusExt;
 
-use super::{Outcome, runtime};
+use super::{
+    Outcome,
+    client::{Connection, Hub, explain},
+    runtime,
+};
 use crate::{
     proto::user::{
         CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, UpdateUserRequest, User,
@@ -24,9 +23,8 @@ use crate::{
 /// Look at users and change them.
 #[derive(Debug, Args)]
 pub(super) struct Users {
-    /// The hub to talk to
-    #[arg(long, global = true, value_name = "URL", env = "RIALTO_SERVER", default_value = "http://127.0.0.1:50051")]
-    server: String,
+    #[command(flatten)]
+    connection: Connection,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -88,24 +86,12 @@ enum Verb {
     },
 }
 
-type Client = UserServiceClient<Channel>;
-
-/// How long a hub may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+type Client = UserServiceClient<Hub>;
 
 impl Users {
     pub(super) fn run(self) -> Outcome {
-        let users = runtime()?.block_on(async {
-            let endpoint = Endpoint::from_shared(self.server.clone())?.connect_timeout(PATIENCE).timeout(PATIENCE);
-            let channel = endpoint.connect().await.map_err(|error| {
-                let cause = error.source().map(|source| format!(" ({source})")).unwrap_or_default();
-                let server = &self.server;
-                format!(
-                    "no hub answers at {server}{cause}; start one with `rialto serve`, or name another with --server"
-                )
-            })?;
-            call(UserServiceClient::new(channel), self.verb).await
-        })?;
+        let users = runtime()?
+            .block_on(async { call(UserServiceClient::new(self.connection.open().await?), self.verb).await })?;
         match (users, self.json) {
             (Some(users), true) => users.iter().for_each(|user| println!("{}", to_json(user))),
             (Some(users), false) => println!("{}", to_table(&users)),
@@ -178,19 +164,6 @@ fn password(from_stdin: bool) -> std::io::Result<Option<String>> {
     let mut password = String::new();
     std::io::stdin().read_to_string(&mut password)?;
     Ok(Some(password.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-/// A status in words: what was wrong, with which field, and whether to try again.
-fn explain(status: &Status) -> String {
-    let details = status.get_error_details();
-    let mut text = status.message().to_owned();
-    if text.is_empty() {
-        text = status.code().description().to_owned();
-    }
-    if let Some(after) = details.retry_info().and_then(|retry| retry.retry_delay) {
-        text.push_str(&format!("; try again in {} s", after.as_secs()));
-    }
-    text
 }
 
 fn to_json(user: &User) -> Value {

@@ -18,7 +18,7 @@ use futures_util::task::AtomicWaker;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Metrics;
+use crate::{caller::Pass, metrics::Metrics};
 
 /// How long a body may take to end with a status of its own.
 const GRACE: Duration = Duration::from_secs(1);
@@ -35,6 +35,10 @@ tokio::task_local! {
 pub enum Reason {
     /// Its client has read nothing for too long.
     SlowReader,
+    /// The token that it came with, or went on with, has expired.
+    TokenExpired,
+    /// The user whose token it came with is gone.
+    UserDeleted,
 }
 
 /// One stream, or a connection, which is told and dropped alike. Cheap to clone.
@@ -47,6 +51,7 @@ struct State {
     /// When the body gave something that nobody has asked behind yet, in milliseconds since `began`, from 1; 0: it was asked since.
     given: AtomicU64,
     end: OnceLock<(Reason, Instant)>,
+    pass: OnceLock<Pass>,
     draining: AtomicBool,
     /// The body has ended by itself; its trailers may still wait for the client.
     ended: AtomicBool,
@@ -60,6 +65,7 @@ impl Default for State {
             began: Instant::now(),
             given: AtomicU64::new(0),
             end: OnceLock::new(),
+            pass: OnceLock::new(),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             body: AtomicWaker::new(),
@@ -108,6 +114,17 @@ impl Stream {
         self.0.ended.store(true, Ordering::Relaxed);
     }
 
+    /// It goes on as long as this is good. The first counts.
+    pub fn admit(&self, pass: Pass) {
+        _ = self.0.pass.set(pass);
+    }
+
+    /// What it came with, if that is needed.
+    #[must_use]
+    pub fn pass(&self) -> Option<&Pass> {
+        self.0.pass.get()
+    }
+
     /// Why the body should end, if it should.
     #[must_use]
     pub fn should_end(&self) -> Option<Reason> {
@@ -143,10 +160,11 @@ impl Stream {
         given > 0 && self.0.began.elapsed().saturating_sub(Duration::from_millis(given)) >= patience
     }
 
-    /// It was asked to end, and has not in time. One that is read again meanwhile may go on.
+    /// It was asked to end, and has not in time. A slow reader that reads again meanwhile may go on.
     fn is_overdue(&self, patience: Duration) -> bool {
-        let ended = self.0.ended.load(Ordering::Relaxed);
-        !ended && self.0.end.get().is_some_and(|(_, since)| since.elapsed() >= GRACE) && self.is_stuck(patience)
+        let Some((reason, since)) = self.0.end.get() else { return false };
+        let has_ended = self.0.ended.load(Ordering::Relaxed);
+        !has_ended && since.elapsed() >= GRACE && (*reason != Reason::SlowReader || self.is_stuck(patience))
     }
 }
 
@@ -232,8 +250,9 @@ impl Streams {
         self.0.tasks.close();
     }
 
-    /// Ends the streams whose clients read nothing for so long, and drops those that were asked to end and do not. Never returns.
-    pub async fn watch(&self, patience: Duration, metrics: &Metrics) {
+    /// Ends the streams whose clients read nothing for so long, and those whose pass is judged to be over; drops those that were asked to end
+    /// and do not. Never returns.
+    pub async fn watch(&self, patience: Duration, judge: impl Fn(&Pass) -> Option<Reason>, metrics: &Metrics) {
         let mut rounds = tokio::time::interval(ROUND.min(patience));
         loop {
             rounds.tick().await;
@@ -244,9 +263,13 @@ impl Streams {
                 known.streams.clone()
             };
             for stream in streams.iter().filter_map(Weak::upgrade).map(Stream) {
-                if stream.should_end().is_none() && stream.is_stuck(patience) {
-                    metrics.slow_readers.inc();
-                    stream.end(Reason::SlowReader);
+                if stream.should_end().is_none() {
+                    if let Some(reason) = stream.pass().and_then(&judge) {
+                        stream.end(reason);
+                    } else if stream.is_stuck(patience) {
+                        metrics.slow_readers.inc();
+                        stream.end(Reason::SlowReader);
+                    }
                 }
                 if stream.is_overdue(patience) {
                     stream.abort();

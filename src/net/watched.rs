@@ -1,4 +1,4 @@
-//! A response body that the stream's handle can see: whether anybody takes what it gives, and whether it has ended.
+//! A response body that the stream's handle can see: whether anybody takes what it gives, whether it has ended, and whether it is to end.
 //!
 //! What is larger than a piece is given in pieces: hyper hands over whatever it was given as soon as the client's window lets one byte
 //! through, and what waits in h2 is nobody's to see, or to limit.
@@ -9,9 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::hub::Stream;
+use crate::hub::{Reason, Stream};
+
+/// The trailers that tell why a stream ends.
+pub(crate) type Tell = fn(Reason) -> HeaderMap;
 
 /// Bytes that are given at once.
 const PIECE: usize = 64 * 1024;
@@ -23,12 +27,14 @@ pub(super) struct Watched<B> {
     /// What was more than a piece.
     rest: Bytes,
     stream: Stream,
+    tell: Tell,
+    is_over: bool,
 }
 
 impl<B> Watched<B> {
     /// To be made by the stream's own task.
-    pub(super) fn new(body: B) -> Self {
-        Self { body, rest: Bytes::new(), stream: Stream::current() }
+    pub(super) fn new(body: B, tell: Tell) -> Self {
+        Self { body, rest: Bytes::new(), stream: Stream::current(), tell, is_over: false }
     }
 }
 
@@ -42,6 +48,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
             let piece = self.rest.len().min(PIECE);
             self.stream.gave();
             return Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))));
+        }
+        // Here, and not in the middle of a message.
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if let Some(reason) = self.stream.should_end() {
+            self.is_over = true;
+            self.stream.ended();
+            return Poll::Ready(Some(Ok(Frame::trailers((self.tell)(reason)))));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame.map(|frame| frame.map(Frame::into_data)) {
@@ -68,7 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && (self.is_over || self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -5,6 +5,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
+use dashmap::DashMap;
 use http::{HeaderMap, Request, Response, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use tonic::{Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
 use tower::{Service, service_fn};
 
 use super::{
-    Settings,
+    Settings, caller,
     codec::{ChatDecoder, RequestDecoder},
     compression,
     request::{self, Rules},
@@ -20,8 +21,11 @@ use super::{
     status::Failure,
 };
 use crate::{
+    auth::Auth,
+    caller::Caller,
     engine::RoomName,
     hub::{self, Entry, Stream, Subscription},
+    limit::Limits,
     proto::rialto::v1::{Position, SubscribeRequest},
 };
 
@@ -39,6 +43,8 @@ pub(crate) const SUBSCRIBE_PATH: &str = "/rialto.v1.ChatService/Subscribe";
 pub(crate) struct Parts {
     pub(crate) hub: hub::Handle,
     pub(crate) chats: Chats,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
     /// Cancelled when the server drains.
     pub(crate) draining: CancellationToken,
 }
@@ -48,12 +54,22 @@ pub(crate) struct Parts {
 pub(crate) struct Chats {
     permits: Arc<Semaphore>,
     limit: usize,
+    /// How many each caller has that is known.
+    callers: Arc<DashMap<Arc<str>, usize>>,
+    per_caller: usize,
+}
+
+/// A place for one stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    of: Option<(Arc<str>, Arc<DashMap<Arc<str>, usize>>)>,
 }
 
 impl Chats {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, per_caller: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(limit)), limit }
+        Self { permits: Arc::new(Semaphore::new(limit)), limit, callers: Arc::default(), per_caller }
     }
 
     /// How many there are now.
@@ -61,37 +77,61 @@ impl Chats {
         self.limit - self.permits.available_permits()
     }
 
-    fn open(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())
+    fn open(&self, caller: &Caller) -> Result<Place, Failure> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())?;
+        let of = caller.id.as_ref().map(|id| self.count_for(id)).transpose()?;
+        Ok(Place { _permit: permit, of })
+    }
+
+    fn count_for(&self, id: &Arc<str>) -> Result<(Arc<str>, Arc<DashMap<Arc<str>, usize>>), Failure> {
+        let mut streams = self.callers.entry(Arc::clone(id)).or_default();
+        if *streams >= self.per_caller {
+            return Err(Failure::too_many_streams_of_caller(self.per_caller));
+        }
+        *streams += 1;
+        Ok((Arc::clone(id), Arc::clone(&self.callers)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((id, callers)) = &self.of else { return };
+        if let Some(mut streams) = callers.get_mut(id) {
+            *streams = streams.saturating_sub(1);
+        }
+        callers.remove_if(id, |_, streams| *streams == 0);
     }
 }
 
 /// Serves Chat.
 pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
+        let caller = caller(request.extensions());
         let rooms = rooms(request.headers(), method.settings.rooms_per_stream)?;
-        let entries = rooms.into_iter().map(|room| (room, Entry::default())).collect();
+        let entry = || Entry { user_id: caller.id.clone(), ..Entry::default() };
+        let entries = rooms.into_iter().map(|room| (room, entry())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
-        let place = method.parts.chats.open()?;
-        method.start(place, Some(requests), entries).await
+        let place = method.parts.chats.open(&caller)?;
+        method.start(caller, place, Some(requests), entries).await
     })
 }
 
 /// Serves Subscribe.
 pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
+        let caller = caller(request.extensions());
         let limit = Some(method.settings.frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
         let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
         // It may be long in coming: meanwhile it is a stream like any other, and a drain does not wait for it.
-        let place = method.parts.chats.open()?;
+        let place = method.parts.chats.open(&caller)?;
         let wanted = method.parts.draining.run_until_cancelled(requests.message()).await;
         let wanted = wanted.ok_or_else(Failure::draining)??.ok_or_else(missing)?;
-        let entries = entries(wanted, method.settings.rooms_per_stream)?;
-        method.start(place, None, entries).await
+        let entries = entries(wanted, &caller, method.settings.rooms_per_stream)?;
+        method.start(caller, place, None, entries).await
     })
 }
 
@@ -150,7 +190,8 @@ impl Method {
     /// Enters the rooms: when the session is there, nothing is missed any more.
     async fn start(
         &self,
-        place: OwnedSemaphorePermit,
+        caller: Caller,
+        place: Place,
         requests: Option<Requests>,
         entries: Vec<(RoomName, Entry)>,
     ) -> Result<Session, Status> {
@@ -160,10 +201,12 @@ impl Method {
         let subscription = entered.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
         Ok(Session::new(Start {
             hub: hub.clone(),
+            auth: self.parts.auth.clone(),
+            caller,
             stream,
             requests,
             subscription,
-            rules: Rules { text_bytes: self.settings.text_bytes },
+            rules: Rules { text_bytes: self.settings.text_bytes, limits: self.parts.limits.clone() },
             inflight: self.settings.inflight_per_stream,
             place,
         }))
@@ -180,7 +223,7 @@ async fn enter(hub: &hub::Handle, stream: &Stream, entries: Vec<(RoomName, Entry
 }
 
 /// The rooms of a subscription, each once.
-fn entries(wanted: SubscribeRequest, limit: usize) -> Result<Vec<(RoomName, Entry)>, Failure> {
+fn entries(wanted: SubscribeRequest, caller: &Caller, limit: usize) -> Result<Vec<(RoomName, Entry)>, Failure> {
     let SubscribeRequest { rooms } = wanted;
     if rooms.is_empty() || rooms.len() > limit {
         return Err(Failure::invalid("rooms", "INVALID_ROOMS", format!("name 1 to {limit} rooms")));
@@ -196,7 +239,7 @@ fn entries(wanted: SubscribeRequest, limit: usize) -> Result<Vec<(RoomName, Entr
             let detail = format!("{room} is named twice");
             return Err(Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOMS", detail));
         }
-        entries.push((room, request::entry(join, None)));
+        entries.push((room, request::entry(join, caller.id.clone())));
     }
     Ok(entries)
 }

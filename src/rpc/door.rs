@@ -40,7 +40,7 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
         return refuse(Failure::foreign(detail));
     }
     if let Err(unsupported) = compression::of_request(request.headers()) {
-        return refuse(unsupported);
+        return answer(unsupported);
     }
     match timeout(request.headers()) {
         None => next.run(request).await,
@@ -51,8 +51,13 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
     }
 }
 
-fn refuse(status: impl Into<Status>) -> Response {
-    status.into().into_http::<Body>().map(axum::body::Body::new)
+/// A call that ends before it has begun.
+pub(crate) fn refuse(why: impl Into<Failure>) -> Response {
+    answer(why.into().into())
+}
+
+fn answer(status: Status) -> Response {
+    status.into_http::<Body>().map(axum::body::Body::new)
 }
 
 /// The authority of the request, or the host that stands for it, is a name of this machine.

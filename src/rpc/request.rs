@@ -8,27 +8,44 @@ use uuid::Uuid;
 
 use super::status::{Failure, NAME_BYTES};
 use crate::{
+    caller::Caller,
     engine::{Draft, RoomName},
     hub::{Entry, Start, Subscription},
-    proto::user::{ChatMessage, Join, chat_message::Event},
+    limit::Limits,
+    proto::user::{ChatMessage, Join, RefreshToken, chat_message::Event},
 };
 
 /// Messages that a `join` may ask for.
 const HISTORY: u32 = 1_000;
 
 /// The rules that are configured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) text_bytes: usize,
+    pub(super) limits: Limits,
 }
 
 /// What a message asks for.
-#[derive(Debug)]
 pub(super) enum Request {
     Say(Draft),
-    Join { room: RoomName, id: String, entry: Entry },
-    Leave { room: RoomName },
-    Typing { room: RoomName, user_id: String },
+    Join {
+        room: RoomName,
+        id: String,
+        entry: Entry,
+    },
+    Leave {
+        room: RoomName,
+    },
+    Typing {
+        room: RoomName,
+        user_id: String,
+    },
+    /// With another token of the same caller.
+    GoOn {
+        token: String,
+        room: String,
+        id: String,
+    },
 }
 
 /// A message that is refused, with what names it to its sender.
@@ -40,20 +57,26 @@ pub(super) struct Bad {
 }
 
 impl Rules {
-    /// Reads a message of a stream that is in these rooms.
+    /// Reads a message of a caller's stream that is in these rooms. Whatever it is, it counts for the caller's rate.
     pub(super) fn read(
         &self,
         message: Result<ChatMessage, DecodeError>,
+        caller: &Caller,
         subscription: &Subscription,
     ) -> Result<Request, Bad> {
-        let message = message.map_err(|error| Bad {
-            failure: Failure::undecodable(&error),
+        let limited = self.limits.message(caller);
+        let mut message = message.map_err(|error| Bad {
+            failure: limited.map_or_else(Failure::from, |()| Failure::undecodable(&error)),
             room: String::new(),
             id: String::new(),
         })?;
+        let stamped = limited.map_err(Failure::from).and_then(|()| stamp(&mut message, caller));
         let room = named(&message.room);
         let failed = |failure| Bad { failure, room: room.to_owned(), id: message.id.clone() };
-        self.check(&message).map_err(failed)?;
+        stamped.and_then(|()| self.check(&message)).map_err(failed)?;
+        if let Some(Event::RefreshToken(RefreshToken { token })) = message.event {
+            return Ok(Request::GoOn { token, room: message.room, id: message.id });
+        }
         let room = match &message.event {
             Some(Event::Join(_)) => RoomName::new(room).map_err(Failure::from),
             _ => entered(room, subscription),
@@ -71,7 +94,9 @@ impl Rules {
     }
 
     /// Reads a message that is published without a stream.
-    pub(super) fn read_published(&self, message: ChatMessage) -> Result<Draft, Failure> {
+    pub(super) fn read_published(&self, mut message: ChatMessage, caller: &Caller) -> Result<Draft, Failure> {
+        self.limits.message(caller)?;
+        stamp(&mut message, caller)?;
         if message.event.is_some() {
             return Err(Failure::invalid("message.event", "INVALID_EVENT", "only plain messages can be published"));
         }
@@ -91,14 +116,13 @@ impl Rules {
                 check_user_id(message)?;
                 check_join(join)
             }
-            Some(Event::Leave(_)) => Ok(()),
+            Some(Event::Leave(_) | Event::RefreshToken(_)) => Ok(()),
             Some(Event::Typing(_)) => {
                 if message.user_id.is_empty() {
                     return Err(Failure::invalid("user_id", "INVALID_USER_ID", "somebody must be typing"));
                 }
                 check_user_id(message)
             }
-            Some(Event::RefreshToken(_)) => Err(Failure::not_yet("refresh_token")),
             Some(
                 Event::Joined(_)
                 | Event::Left(_)
@@ -157,6 +181,12 @@ pub(super) fn entry(join: Join, user_id: Option<Arc<str>>) -> Entry {
 /// Everyone who names no room is in the lobby.
 pub(super) fn named(room: &str) -> &str {
     if room.is_empty() { RoomName::LOBBY } else { room }
+}
+
+/// Puts the caller's name in, where it is known.
+fn stamp(message: &mut ChatMessage, caller: &Caller) -> Result<(), Failure> {
+    message.user_id = caller.speaks_as(std::mem::take(&mut message.user_id))?;
+    Ok(())
 }
 
 fn check_user_id(message: &ChatMessage) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    caller,
     compression::reply,
     generated_v1::chat_service_server::ChatService,
     request::{Rules, named},
@@ -45,9 +46,10 @@ impl Calls {
 #[tonic::async_trait]
 impl ChatService for Calls {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        let caller = caller(request.extensions());
         let missing = || Failure::invalid("message", "INVALID_MESSAGE", "a message must be set");
         let message = request.into_inner().message.ok_or_else(missing)?;
-        let draft = self.rules.read_published(message)?;
+        let draft = self.rules.read_published(message, &caller)?;
         let said = draft.clone();
         let refused = |refused: crate::engine::Refused| Failure::from(refused.error);
         let receipt = self.hub.append(draft).await.map_err(refused)?;

@@ -13,20 +13,21 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue};
+use futures_util::{FutureExt, future::BoxFuture};
 use http_body::{Body, Frame};
 use prost::DecodeError;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 
 use super::{
+    chat::Place,
     request::{Request, Rules},
     status::{self, Failure},
 };
 use crate::{
+    auth::{self, Auth},
     batch,
+    caller::Caller,
     engine::{Appended, Error as EngineError, Receipt, Record, Refused, RoomName},
     hub::{self, Ended, Entered, Removed, Stream, Subscription},
     proto::user::{ChatMessage, Draining, Duplicate, Left, chat_message::Event},
@@ -35,6 +36,8 @@ use crate::{
 /// What a session is made of.
 pub(super) struct Start {
     pub(super) hub: hub::Handle,
+    pub(super) auth: Auth,
+    pub(super) caller: Caller,
     pub(super) stream: Stream,
     /// Absent: the client only listens.
     pub(super) requests: Option<Requests>,
@@ -42,12 +45,14 @@ pub(super) struct Start {
     pub(super) subscription: Subscription,
     pub(super) rules: Rules,
     pub(super) inflight: usize,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 /// A stream while it runs.
 pub(super) struct Session {
     hub: hub::Handle,
+    auth: Auth,
+    caller: Caller,
     stream: Stream,
     incoming: Incoming,
     subscription: Subscription,
@@ -66,7 +71,7 @@ pub(super) struct Session {
     hub_ended: bool,
     /// The client was told that the server is shutting down.
     told_draining: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// The sending side of the client.
@@ -90,6 +95,8 @@ enum Waiting {
     Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<Entered, hub::Error>> },
     /// For the outcomes of everything said before.
     Leave { room: RoomName },
+    /// For what the keys say of another token.
+    GoOn { nth: u64, room: String, id: String, expires_at: BoxFuture<'static, Result<i64, auth::Error>> },
 }
 
 struct Inflight {
@@ -102,6 +109,8 @@ impl Session {
     pub(super) fn new(start: Start) -> Self {
         Self {
             hub: start.hub,
+            auth: start.auth,
+            caller: start.caller,
             stream: start.stream,
             incoming: start.requests.map_or(Incoming::Silent, |requests| Incoming::Open(Box::new(requests))),
             subscription: start.subscription,
@@ -195,6 +204,15 @@ impl Session {
                     }
                 }
             }
+            Some(Waiting::GoOn { nth, room, id, expires_at }) => {
+                let outcome = ready!(expires_at.as_mut().poll(cx));
+                let (nth, room, id) = (*nth, std::mem::take(room), std::mem::take(id));
+                self.waiting = None;
+                match outcome {
+                    Ok(expires_at) => _ = self.stream.pass().map(|pass| pass.renew(expires_at)),
+                    Err(error) => self.answer(&Failure::from(error).into_rejected(room, id, nth)),
+                }
+            }
         }
         Poll::Ready(())
     }
@@ -232,7 +250,7 @@ impl Session {
     fn take(&mut self, message: Result<ChatMessage, DecodeError>) {
         self.nth += 1;
         let nth = self.nth;
-        match self.rules.read(message, &self.subscription) {
+        match self.rules.read(message, &self.caller, &self.subscription) {
             Ok(Request::Say(draft)) => {
                 let room = draft.room.clone();
                 match self.hub.try_append(draft) {
@@ -251,6 +269,10 @@ impl Session {
                 Err(failure) => self.answer(&failure.into_rejected(room.as_str().to_owned(), id, nth)),
             },
             Ok(Request::Leave { room }) => self.waiting = Some(Waiting::Leave { room }),
+            Ok(Request::GoOn { token, room, id }) => {
+                let expires_at = self.auth.clone().renew(self.caller.clone(), token).boxed();
+                self.waiting = Some(Waiting::GoOn { nth, room, id, expires_at });
+            }
             Ok(Request::Typing { room, user_id }) => self.hub.typing(room, user_id, &self.stream),
             Err(bad) => self.answer(&bad.failure.into_rejected(bad.room, bad.id, nth)),
         }
@@ -334,12 +356,7 @@ impl Session {
 
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.incoming = Incoming::Ended;
-        let mut trailers = HeaderMap::new();
-        if status.add_header(&mut trailers).is_err() {
-            // Only a message that is no header value gets here, and none of ours is.
-            trailers.insert(Status::GRPC_STATUS, HeaderValue::from(i32::from(Code::Internal)));
-        }
-        Frame::trailers(trailers)
+        Frame::trailers(status::trailers(status))
     }
 }
 
@@ -350,9 +367,6 @@ impl Body for Session {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if matches!(self.incoming, Incoming::Ended) {
             return Poll::Ready(None);
-        }
-        if let Some(reason) = self.stream.should_end() {
-            return Poll::Ready(Some(Ok(self.end(&Failure::from(reason).into()))));
         }
         if self.stream.is_draining() {
             self.drain();

@@ -2,14 +2,17 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
+    auth,
+    caller::Spoofed,
     engine::{BadRoomName, Error as EngineError, RoomName},
     hub,
     journal::TooFarBehind,
+    limit::Limited,
     proto::user::{ChatMessage, Rejected, chat_message::Event},
     users,
 };
@@ -109,8 +112,9 @@ impl Failure {
         Self::new(Code::PermissionDenied, "FOREIGN_ORIGIN", detail)
     }
 
-    pub(crate) fn not_yet(what: &str) -> Self {
-        Self::new(Code::Unimplemented, "UNIMPLEMENTED", format!("{what} is not supported by this version"))
+    pub(crate) fn too_many_streams_of_caller(limit: usize) -> Self {
+        let detail = format!("this caller has as many as {limit} chat streams, which is the limit");
+        Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER", detail).retry_after(10)
     }
 
     /// What a stream is told of one of its messages. Names that are longer than they may be are left out: `nth` says which message it is.
@@ -226,12 +230,57 @@ impl From<hub::Reason> for Failure {
                 let detail = "the client has read nothing for too long; resume after the last seq that it has";
                 Self::new(Code::ResourceExhausted, "SLOW_READER", detail).retry_after(1)
             }
+            hub::Reason::TokenExpired => auth::Error::Expired.into(),
+            hub::Reason::UserDeleted => auth::Error::UserDeleted.into(),
         }
+    }
+}
+
+impl From<auth::Error> for Failure {
+    fn from(error: auth::Error) -> Self {
+        use auth::Error;
+        let detail = error.to_string();
+        let unauthenticated = |reason| Self::new(Code::Unauthenticated, reason, detail.clone());
+        let denied = |reason| Self::new(Code::PermissionDenied, reason, detail.clone());
+        match error {
+            Error::Missing => unauthenticated("TOKEN_MISSING"),
+            Error::Invalid(_) => unauthenticated("TOKEN_INVALID"),
+            Error::Expired => unauthenticated("TOKEN_EXPIRED"),
+            Error::UserDeleted => unauthenticated("USER_DELETED"),
+            Error::LoginFailed => unauthenticated("LOGIN_FAILED"),
+            Error::SessionEnded => unauthenticated("SESSION_ENDED"),
+            Error::NotAllowed(_) => denied("NOT_ALLOWED"),
+            Error::CertificateMismatch => denied("CERTIFICATE_MISMATCH"),
+            Error::SomebodyElse => denied("SOMEBODY_ELSE"),
+            Error::KeysUnavailable => Self::new(Code::Unavailable, "KEYS_UNAVAILABLE", detail).retry_after(5),
+            Error::TokensOff => Self::new(Code::FailedPrecondition, "TOKENS_OFF", detail),
+            Error::Busy => Self::new(Code::ResourceExhausted, "TOO_MANY_LOGINS", detail).retry_after(1),
+            Error::Users(error) => Self::from(&*error),
+        }
+    }
+}
+
+impl From<Limited> for Failure {
+    fn from(limited: Limited) -> Self {
+        let failure = Self::new(Code::ResourceExhausted, "RATE_LIMITED", limited.to_string());
+        Self { retry_after: Some(limited.after), ..failure }
+    }
+}
+
+impl From<Spoofed> for Failure {
+    fn from(spoofed: Spoofed) -> Self {
+        Self::new(Code::PermissionDenied, "SPOOFED_USER", spoofed.to_string())
     }
 }
 
 impl From<users::Error> for Failure {
     fn from(error: users::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&users::Error> for Failure {
+    fn from(error: &users::Error) -> Self {
         let detail = error.to_string();
         match error {
             users::Error::Invalid(invalid) => Self::invalid(invalid.field, "INVALID_VALUE", detail),
@@ -247,12 +296,13 @@ impl From<users::Error> for Failure {
             users::Error::TooManyWatchers => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS", detail).retry_after(10)
             }
+            users::Error::TooManyLogins => Self::new(Code::ResourceExhausted, "TOO_MANY_LOGINS", detail).retry_after(1),
             users::Error::Hashing(_) => Self::new(Code::Internal, "HASHING_FAILED", detail),
-            users::Error::Engine(error) => error.into(),
+            users::Error::Engine(error) => error.clone().into(),
             users::Error::Element { index, cause } => {
-                let inner = Self::from(*cause);
+                let inner = Self::from(&**cause);
                 let field = inner.field.map(|field| format!("users[{index}].{field}"));
-                Self { detail: clipped(detail), field, index: Some(index), ..inner }
+                Self { detail: clipped(detail), field, index: Some(*index), ..inner }
             }
         }
     }
@@ -272,6 +322,21 @@ impl From<users::Invalid> for Failure {
     fn from(invalid: users::Invalid) -> Self {
         users::Error::from(invalid).into()
     }
+}
+
+/// The trailers of a status.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Only a message that is no header value gets here, and none of ours is.
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(i32::from(Code::Internal)));
+    }
+    trailers
+}
+
+/// The trailers of a stream that something from outside has ended.
+pub(crate) fn why(reason: hub::Reason) -> HeaderMap {
+    trailers(&Failure::from(reason).into())
 }
 
 /// What tonic itself says of a request, in our words and with details: it compares a frame's length with the limit, and decompresses,

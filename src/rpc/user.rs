@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{compression::reply, generated::user_service_server::UserService, status::Failure};
+use super::{caller, compression::reply, generated::user_service_server::UserService, status::Failure};
 use crate::{
+    auth::{may_change, may_set_roles},
+    caller::Caller,
     engine::User as StoredUser,
     hub,
     proto::user::{
@@ -46,13 +48,14 @@ impl Calls {
 #[tonic::async_trait]
 impl UserService for Calls {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<User>, Status> {
+        let caller = caller(request.extensions());
         let GetUserRequest { id, username } = request.into_inner();
         let found = match (id.is_empty(), username.is_empty()) {
             (false, true) => self.users.get(&id),
             (true, false) => self.users.get_by_username(&username),
             _ => Err(Invalid::new("id", "exactly one of id and username must be set").into()),
         };
-        Ok(reply(wire(&*found.map_err(Failure::from)?, &self.hub)))
+        Ok(reply(seen(&*found.map_err(Failure::from)?, &caller, &self.hub)))
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
@@ -61,21 +64,31 @@ impl UserService for Calls {
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<User>, Status> {
+        let caller = caller(request.extensions());
         let UpdateUserRequest { id, username, email, password, expected_revision, roles } = request.into_inner();
+        let id = named(id)?;
+        may_change(&caller, &id).map_err(Failure::from)?;
+        if roles.is_some() {
+            may_set_roles(&caller).map_err(Failure::from)?;
+        }
         let roles = roles.map(|roles| roles.values);
         let change = Change { username, email, password, roles, expected_revision };
-        let updated = self.users.update(&named(id)?, change).await.map_err(Failure::from)?;
+        let updated = self.users.update(&id, change).await.map_err(Failure::from)?;
         Ok(reply(wire(&updated, &self.hub)))
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
-        self.users.delete(&named(request.into_inner().id)?).await.map_err(Failure::from)?;
+        let caller = caller(request.extensions());
+        let id = named(request.into_inner().id)?;
+        may_change(&caller, &id).map_err(Failure::from)?;
+        self.users.delete(&id).await.map_err(Failure::from)?;
         Ok(reply(DeleteUserResponse { success: true }))
     }
 
     type ListUsersStream = Pin<Box<dyn Stream<Item = Result<User, Status>> + Send>>;
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<Self::ListUsersStream>, Status> {
+        let caller = caller(request.extensions());
         let ListUsersRequest { page_size, page_token, watch } = request.into_inner();
         let mut after = token(&page_token)?;
         let mut left = size(page_size)?;
@@ -85,7 +98,7 @@ impl UserService for Calls {
             let watch = self.users.watch().map_err(Failure::from)?;
             let online = self.hub.online_changes().map_err(Failure::from)?;
             let (hub, draining) = (self.hub.clone(), self.draining.clone());
-            return Ok(Response::new(Box::pin(watch::follow(watch, hub, online, draining))));
+            return Ok(Response::new(Box::pin(watch::follow(watch, caller, hub, online, draining))));
         }
         let (users, hub) = (self.users.clone(), self.hub.clone());
         // The id is the cursor: users that come and go meanwhile disturb no other, and a slow reader holds no more than a chunk.
@@ -96,7 +109,7 @@ impl UserService for Calls {
                 after = Some(last.id);
                 left = left.saturating_sub(chunk.len());
                 for user in chunk {
-                    yield Ok(wire(&user, &hub));
+                    yield Ok(seen(&user, &caller, &hub));
                 }
             }
         })))
@@ -171,8 +184,17 @@ fn size(page_size: i32) -> Result<usize, Failure> {
     }
 }
 
-/// A user as callers see it.
-fn wire(user: &StoredUser, hub: &hub::Handle) -> User {
+/// A user as this caller sees it: the email address is only for the user itself and for admins.
+fn seen(user: &StoredUser, caller: &Caller, hub: &hub::Handle) -> User {
+    let mut user_seen = wire(user, hub);
+    if !caller.answers_for(user.id) {
+        user_seen.email.clear();
+    }
+    user_seen
+}
+
+/// A user as it sees itself.
+pub(super) fn wire(user: &StoredUser, hub: &hub::Handle) -> User {
     let id = user.id.to_string();
     User {
         online: hub.is_online(&id),

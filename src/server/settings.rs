@@ -1,11 +1,16 @@
 //! What each part is told of the configuration.
 
-use std::{num::NonZeroU64, path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
+    auth,
     config::{self, AuthMode, Config, Retained},
     engine::{Limits, Retention, RoomName, embedded},
-    hub, net, rpc, users,
+    hub, limit, net, rpc, users,
 };
 
 pub(super) fn embedded(config: &Config, folder: PathBuf) -> Result<embedded::Settings, config::Error> {
@@ -69,8 +74,50 @@ pub(super) fn users(config: &Config) -> users::Settings {
         bulk: config.max_users_per_call,
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
+        concurrent_logins: config.max_concurrent_logins,
+        queued_logins: config.max_queued_logins,
         watchers: config.max_watchers,
         waiting_changes: config.max_waiting_changes,
+    }
+}
+
+pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
+    let issuers = config.issuers.iter().map(|other| auth::Issuer {
+        issuer: other.issuer.clone(),
+        audience: if other.audience.is_empty() { config.audience.clone() } else { other.audience.clone() },
+        keys: if other.jwks_url.is_empty() {
+            auth::Keys::Secret(other.hs256_secret_file.clone())
+        } else {
+            auth::Keys::Published(other.jwks_url.clone())
+        },
+    });
+    auth::Settings {
+        key_folder: (config.auth == AuthMode::Token).then(|| folder.to_owned()),
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        issuers: issuers.collect(),
+        jwks_interval: Duration::from_secs(config.jwks_interval_seconds),
+        access_token: Duration::from_secs(config.access_token_seconds),
+        refresh_token: Duration::from_secs(config.refresh_token_seconds),
+        sessions_per_user: config.max_sessions_per_user,
+        open_registration: config.open_registration,
+    }
+}
+
+/// In open mode nobody is counted.
+pub(super) fn limit(config: &Config) -> limit::Settings {
+    if config.auth == AuthMode::Open {
+        return limit::Settings::default();
+    }
+    limit::Settings {
+        calls_per_caller: NonZeroU32::new(config.max_calls_per_second_per_caller),
+        calls_per_address: NonZeroU32::new(config.max_calls_per_second_per_address),
+        messages_per_caller: NonZeroU32::new(config.max_messages_per_second_per_caller),
+        messages_per_address: NonZeroU32::new(config.max_messages_per_second_per_address),
+        burst_seconds: config.rate_burst_seconds,
+        logins_per_user: NonZeroU32::new(config.max_logins_per_minute_per_user),
+        logins_per_address: NonZeroU32::new(config.max_logins_per_minute_per_address),
+        counters: config.rate_counters,
     }
 }
 

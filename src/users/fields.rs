@@ -84,7 +84,7 @@ pub(super) fn password(given: &str) -> Result<(), Invalid> {
 }
 
 /// Roles in a fixed order, each once.
-pub(super) fn roles(given: Vec<String>) -> Result<Vec<String>, Invalid> {
+pub fn roles(given: Vec<String>) -> Result<Vec<String>, Invalid> {
     if given.len() > ROLES {
         return Err(Invalid::new("roles", format!("must be at most {ROLES}")));
     }

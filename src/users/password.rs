@@ -2,10 +2,14 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use argon2::{Argon2, PasswordHasher};
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::engine::PasswordHash;
+use crate::{engine::PasswordHash, metrics::Metrics};
+
+/// What a password is checked against where there is none, for the same work: nobody's. Its costs are those of new hashes, which a test checks.
+const NOBODYS: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$cmlhbHRvLW5vYm9keXMtMQ$dGhpcyBpcyB0aGUgaGFzaCBvZiBubyBwYXNzd29yZCE";
 
 /// A hash could not be computed.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +21,41 @@ pub struct HashingFailed;
 pub(super) struct Hasher {
     hashes: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    /// Logins have a share of their own: nobody who creates users keeps others from logging in, nor the reverse.
+    logins: Arc<Semaphore>,
+    /// Logins that wait, or are at work.
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Hasher {
-    pub(super) fn new(concurrent: NonZeroUsize) -> Self {
-        Self { hashes: Arc::new(Semaphore::new(concurrent.get())), bulk: Arc::new(Semaphore::new(1)) }
+    pub(super) fn new(concurrent: NonZeroUsize, logins: NonZeroUsize, queue: usize, metrics: Arc<Metrics>) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Self {
+            hashes: semaphore(concurrent.get()),
+            bulk: semaphore(1),
+            logins: semaphore(logins.get()),
+            places: semaphore(logins.get().saturating_add(queue)),
+            metrics,
+        }
+    }
+
+    /// Whether this is the password of that hash. Without a hash it is not, after the same work. Absent: too many want to know.
+    pub(super) async fn check(
+        &self,
+        password: String,
+        hash: Option<PasswordHash>,
+    ) -> Result<Option<bool>, HashingFailed> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
+        let permit = Arc::clone(&self.logins).acquire_owned().await.map_err(|_| HashingFailed)?;
+        self.metrics.password_hashes.inc();
+        let check = tokio::task::spawn_blocking(move || {
+            let _held = (place, permit);
+            let against = hash.as_ref().map_or(NOBODYS, |hash| hash.0.as_str());
+            let is_same = Argon2::default().verify_password(password.as_bytes(), against).is_ok();
+            is_same && hash.is_some()
+        });
+        check.await.map(Some).map_err(|_| HashingFailed)
     }
 
     /// An empty password has no hash: nobody can log in with it.
@@ -30,6 +64,7 @@ impl Hasher {
             return Ok(None);
         }
         let permit = Arc::clone(&self.hashes).acquire_owned().await.map_err(|_| HashingFailed)?;
+        self.metrics.password_hashes.inc();
         let hash = tokio::task::spawn_blocking(move || {
             // The permit goes with the work, which goes on when the caller is gone.
             let _permit = permit;
@@ -42,5 +77,44 @@ impl Hasher {
     /// The right to hash many passwords: one call has it at a time.
     pub(super) async fn bulk(&self) -> Result<OwnedSemaphorePermit, HashingFailed> {
         Arc::clone(&self.bulk).acquire_owned().await.map_err(|_| HashingFailed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hasher() -> Hasher {
+        Hasher::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 1, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_password_is_known_by_its_hash_and_nobody_has_nobodys() {
+        let hasher = hasher();
+        let hash = hasher.hash_if_given("right".into()).await.unwrap();
+        for (password, hash, is_right) in
+            [("right", hash.clone(), true), ("wrong", hash.clone(), false), ("right", None, false), ("", hash, false)]
+        {
+            let before = hasher.metrics.password_hashes.get();
+            assert_eq!(hasher.check(password.into(), hash).await.unwrap(), Some(is_right));
+            assert_eq!(hasher.metrics.password_hashes.get(), before + 1, "the same work");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobodys_hash_costs_as_much_as_a_new_one() {
+        let costs = |hash: &str| hash.split('$').take(4).collect::<Vec<_>>().join("$");
+        let new = hasher().hash_if_given("any".into()).await.unwrap().unwrap();
+        assert_eq!(costs(NOBODYS), costs(&new.0));
+        let salt_and_hash = |hash: &str| hash.split('$').skip(4).map(str::len).collect::<Vec<_>>();
+        assert_eq!(salt_and_hash(NOBODYS), salt_and_hash(&new.0));
+    }
+
+    #[tokio::test]
+    async fn so_many_logins_wait_and_no_more() {
+        let hasher = hasher();
+        let checks = (0..5).map(|_| hasher.check("any".into(), None));
+        let outcomes = futures_util::future::join_all(checks).await;
+        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(None))).count(), 3, "{outcomes:?}");
     }
 }

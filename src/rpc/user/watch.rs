@@ -7,8 +7,9 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::wire;
+use super::seen;
 use crate::{
+    caller::Caller,
     engine::UserChange,
     hub,
     proto::user::{State, User},
@@ -19,6 +20,7 @@ use crate::{
 /// Sends what the watch tells, and users again who come online or go, until the watch ends or a drain begins.
 pub(super) fn follow(
     mut watch: Watch,
+    caller: Caller,
     hub: hub::Handle,
     mut online: hub::Changes<Arc<str>>,
     draining: CancellationToken,
@@ -34,7 +36,7 @@ pub(super) fn follow(
             match news {
                 Ok(changes) => {
                     for change in changes {
-                        yield Ok(changed(&change, &hub));
+                        yield Ok(changed(&change, &caller, &hub));
                     }
                 }
                 Err(failure) => {
@@ -53,9 +55,9 @@ fn again(watch: &Watch, ids: &[Arc<str>]) -> Vec<UserChange> {
 }
 
 /// A change as watchers see it.
-fn changed(change: &UserChange, hub: &hub::Handle) -> User {
+fn changed(change: &UserChange, caller: &Caller, hub: &hub::Handle) -> User {
     match change {
-        UserChange::Put(user) => wire(user, hub),
+        UserChange::Put(user) => seen(user, caller, hub),
         UserChange::Deleted { id, revision } => {
             User { id: id.to_string(), revision: *revision, state: State::Deleted.into(), ..User::default() }
         }

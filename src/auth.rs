@@ -1,0 +1,194 @@
+//! Who may make which call: tokens, the rules for every method, and the sessions behind refresh tokens.
+//!
+//! Invariants:
+//! - A handler never sees a token. The layer takes it away and leaves a [`Caller`].
+//! - Which keys are good for a token is decided by its issuer and by the configuration, never by the token.
+
+mod issuer;
+mod jwks;
+mod key;
+mod layer;
+mod rules;
+mod sessions;
+mod token;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::response::Response;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    caller::{Caller, Pass, Standing},
+    engine::Engine,
+    hub::Reason,
+    users::{self, Users},
+};
+use issuer::Trusted;
+pub use issuer::{Issuer, IssuerError, Keys};
+pub use key::{KeyError, OwnKey};
+pub use layer::identify;
+pub use rules::{RULES, Rule, Who, may_change, may_set_roles};
+pub use sessions::{Granted, Sessions};
+use token::{Bearer, Tokens};
+pub use token::{Operator, sign_operator};
+
+/// How far the clocks of an issuer and this server may be apart, in seconds.
+const LEEWAY: u64 = 10;
+
+/// Seconds after its token's expiry at which a stream ends: half the leeway, so that it ends within.
+const STREAM_LEEWAY: i64 = 5;
+
+/// How callers are known.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the server's own key is. Absent: nobody has to say who he is.
+    pub key_folder: Option<PathBuf>,
+    /// What own tokens have in their `iss`.
+    pub issuer: String,
+    /// What own tokens have in their `aud`.
+    pub audience: String,
+    /// Others whose tokens are taken.
+    pub issuers: Vec<Issuer>,
+    /// Between two looks at the keys of an issuer, at least.
+    pub jwks_interval: Duration,
+    /// For how long an access token is good.
+    pub access_token: Duration,
+    /// For how long a refresh token is good.
+    pub refresh_token: Duration,
+    /// Sessions of one user.
+    pub sessions_per_user: usize,
+    /// Anybody may create a user.
+    pub open_registration: bool,
+}
+
+/// Why the tokens could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The server's own key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Another issuer.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+}
+
+/// Why a caller is not let in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// It shows no token.
+    #[error("this call needs a token: send the metadata `authorization: Bearer TOKEN`")]
+    Missing,
+    /// It shows something else than a token that is good here.
+    #[error("the token is not good here: {0}")]
+    Invalid(&'static str),
+    /// The token is over.
+    #[error("the token has expired")]
+    Expired,
+    /// Its user was deleted.
+    #[error("the user of this token is gone")]
+    UserDeleted,
+    /// The keys of the token's issuer were never had, or not for too long.
+    #[error("the keys of the token's issuer cannot be had at the moment")]
+    KeysUnavailable,
+    /// The roles do not allow it.
+    #[error("not allowed: {0}")]
+    NotAllowed(&'static str),
+    /// The client's certificate names somebody else.
+    #[error("the client's certificate does not name the one whom the token names")]
+    CertificateMismatch,
+    /// Another token for a stream, of somebody else.
+    #[error("a stream goes on only with a token of the same caller")]
+    SomebodyElse,
+    /// Tokens where there are none.
+    #[error("this server asks for no tokens, and gives none")]
+    TokensOff,
+    /// Wrong name or password; which of them is not said.
+    #[error("there is no such user with this password")]
+    LoginFailed,
+    /// As many logins as may wait do.
+    #[error("too many are logging in at the moment")]
+    Busy,
+    /// The refresh token's session is over: by its time, by a logout, because the password changed, or because the token was used twice.
+    #[error("the session has ended; log in again")]
+    SessionEnded,
+    /// The users could not say.
+    #[error(transparent)]
+    Users(Arc<users::Error>),
+}
+
+impl From<users::Error> for Error {
+    fn from(error: users::Error) -> Self {
+        Self::Users(Arc::new(error))
+    }
+}
+
+/// Tells callers apart. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Auth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Absent: nobody has to say who he is.
+    tokens: Option<Tokens>,
+    users: Users,
+    open_registration: bool,
+}
+
+/// What the layer is made of.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Knows the callers.
+    pub auth: Auth,
+    /// How a refusal is told.
+    pub refuse: fn(Error) -> Response,
+    /// How it is told that a call ends before it is answered.
+    pub ended: fn(Reason) -> Response,
+}
+
+/// Sets everything up. The tasks end when they are told to stop.
+pub fn start(
+    settings: &Settings,
+    engine: Arc<dyn Engine>,
+    users: Users,
+    stop: &CancellationToken,
+) -> Result<(Auth, Option<Sessions>, Vec<JoinHandle<()>>), StartError> {
+    let open_registration = settings.open_registration;
+    let Some(folder) = &settings.key_folder else {
+        return Ok((Auth(Arc::new(Inner { tokens: None, users, open_registration })), None, Vec::new()));
+    };
+    let key = Arc::new(OwnKey::open_or_make(folder)?);
+    let mut issuers = vec![Trusted::own(&settings.issuer, &settings.audience, &key)];
+    let mut tasks = Vec::new();
+    for issuer in &settings.issuers {
+        let (trusted, task) = Trusted::other(issuer, settings.jwks_interval, stop)?;
+        issuers.push(trusted);
+        tasks.extend(task);
+    }
+    let sessions = Sessions::new(settings, key, Arc::clone(&engine), users.clone());
+    tasks.push(tokio::spawn(sessions::purge(engine, stop.clone())));
+    let tokens = Some(Tokens { issuers });
+    Ok((Auth(Arc::new(Inner { tokens, users, open_registration })), Some(sessions), tasks))
+}
+
+impl Auth {
+    /// Whether a stream that came with this may go on; if not, why.
+    #[must_use]
+    pub fn judge(&self, pass: &Pass, now: i64) -> Option<Reason> {
+        if now >= pass.expires_at().saturating_add(STREAM_LEEWAY) {
+            return Some(Reason::TokenExpired);
+        }
+        pass.user.is_some_and(|id| !self.0.users.exists(id)).then_some(Reason::UserDeleted)
+    }
+
+    /// Checks a token with which a stream of this caller is to go on; gives its expiry, in seconds since the Unix epoch.
+    pub async fn renew(self, caller: Caller, token: String) -> Result<i64, Error> {
+        let tokens = self.0.tokens.as_ref().ok_or(Error::TokensOff)?;
+        let bearer = tokens.verify(&token, &self.0.users).await?;
+        let same_user = matches!(caller.standing, Standing::Somebody { user, .. } if user == bearer.user);
+        if !same_user || caller.id.as_deref() != Some(&*bearer.id) {
+            return Err(Error::SomebodyElse);
+        }
+        Ok(bearer.expires_at)
+    }
+}

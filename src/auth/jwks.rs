@@ -1,0 +1,256 @@
+//! The published keys of an issuer (JWK Set, RFC 7517), fetched now and then.
+//!
+//! Invariants:
+//! - Fetched is only what the configuration names, and at most once in an interval, whatever tokens come.
+//! - A fetch that fails changes nothing: the keys of before stay good for a day, and where there are none, no token is.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+};
+use reqwest::{Client, Url, redirect::Policy};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    token::{Key, good_for},
+};
+
+/// Between two fetches that nobody has asked for.
+const REFRESH: Duration = Duration::from_secs(600);
+
+/// For a fetch as a whole, and for a call that waits for one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For so long keys are good without having been seen again.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes of a set, and keys in it.
+const MAX_BYTES: usize = 1 << 20;
+const MAX_KEYS: usize = 64;
+
+/// An address from which no keys are fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum BadUrl {
+    /// It is none.
+    #[error("is no URL")]
+    Malformed,
+    /// Whoever sits between could give keys of his own.
+    #[error("must be https; http is for loopback addresses")]
+    Insecure,
+    /// The client for it cannot be made.
+    #[error("cannot be used: {0}")]
+    Client(reqwest::Error),
+}
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub(super) struct Jwks {
+    state: watch::Receiver<State>,
+    /// Somebody has a token of a key that is not known.
+    asked: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: Vec<Arc<Key>>,
+    /// When they were seen last. Absent: never.
+    seen_at: Option<Instant>,
+    /// Fetches that have ended.
+    round: u64,
+    /// Before, there is no other.
+    next_at: Option<Instant>,
+}
+
+impl State {
+    /// The key of a name; without one, the only key.
+    fn find(&self, id: Option<&str>) -> Option<Arc<Key>> {
+        match (id, &self.keys[..]) {
+            (None, [only]) => Some(Arc::clone(only)),
+            (None, _) => None,
+            (Some(_), keys) => keys.iter().find(|key| key.id.as_deref() == id).cloned(),
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.seen_at.is_some_and(|seen_at| seen_at.elapsed() < STALE)
+    }
+
+    fn may_fetch(&self) -> bool {
+        self.next_at.is_none_or(|next_at| next_at <= Instant::now())
+    }
+}
+
+impl Jwks {
+    /// Keys that are fetched until `stop`, the first time at once.
+    pub(super) fn start(
+        issuer: &str,
+        audience: &str,
+        url: &str,
+        interval: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(Self, JoinHandle<()>), BadUrl> {
+        let url = Url::parse(url).map_err(|_| BadUrl::Malformed)?;
+        let is_loopback = url.host_str().is_some_and(is_loopback);
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback) {
+            return Err(BadUrl::Insecure);
+        }
+        // What it points to is the operator's choice, so it is not to point on to something else.
+        let client = Client::builder().timeout(PATIENCE).redirect(Policy::none()).build().map_err(BadUrl::Client)?;
+        let (state, seen) = watch::channel(State::default());
+        let asked = Arc::new(Notify::new());
+        let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
+        let fetcher = Fetcher { issuer, audience, url, client, interval, state, asked: Arc::clone(&asked) };
+        let stop = stop.clone();
+        let task = tokio::spawn(async move { _ = stop.run_until_cancelled(fetcher.run()).await });
+        Ok((Self { state: seen, asked }, task))
+    }
+
+    /// The key of this name. One that is not known may be new: then it waits for a look, if it is time for one.
+    pub(super) async fn key(&self, id: Option<&str>) -> Result<Arc<Key>, Error> {
+        let (found, round, may_fetch) = {
+            let state = self.state.borrow();
+            (state.find(id).filter(|_| state.is_good()), state.round, state.may_fetch())
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let mut state = self.state.clone();
+        if may_fetch {
+            self.asked.notify_one();
+            // Whether it came, is seen by what is there.
+            _ = timeout(PATIENCE, state.wait_for(|state| state.round > round)).await;
+        }
+        let state = state.borrow();
+        if !state.is_good() {
+            return Err(Error::KeysUnavailable);
+        }
+        state.find(id).ok_or(Error::Invalid("its key is not known here"))
+    }
+}
+
+struct Fetcher {
+    issuer: String,
+    audience: String,
+    url: Url,
+    client: Client,
+    interval: Duration,
+    state: watch::Sender<State>,
+    asked: Arc<Notify>,
+}
+
+impl Fetcher {
+    async fn run(self) {
+        loop {
+            let fetched = self.fetch().await;
+            let now = Instant::now();
+            match &fetched {
+                Ok(keys) => tracing::debug!(issuer = self.issuer, keys = keys.len(), "the keys of an issuer"),
+                Err(error) => tracing::warn!(issuer = self.issuer, %error, "the keys of an issuer cannot be had"),
+            }
+            self.state.send_modify(|state| {
+                if let Ok(keys) = fetched {
+                    (state.keys, state.seen_at) = (keys, Some(now));
+                }
+                state.round += 1;
+                state.next_at = Some(now + self.interval);
+            });
+            tokio::time::sleep(self.interval).await;
+            // Whoever asks waits no longer than for this.
+            _ = timeout(REFRESH, self.asked.notified()).await;
+        }
+    }
+
+    async fn fetch(&self) -> Result<Vec<Arc<Key>>, FetchError> {
+        let mut response = self.client.get(self.url.clone()).send().await?.error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+        }
+        self.read(&body)
+    }
+
+    /// The keys of a set that can check signatures. Others may be in it too (RFC 7517, section 5).
+    fn read(&self, body: &[u8]) -> Result<Vec<Arc<Key>>, FetchError> {
+        let Set { keys } = serde_json::from_slice(body).map_err(|_| FetchError::NoSet)?;
+        let jwks = keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let keys: Vec<_> = jwks.filter_map(|jwk| self.key(jwk)).take(MAX_KEYS).map(Arc::new).collect();
+        if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(keys) }
+    }
+
+    fn key(&self, jwk: Jwk) -> Option<Key> {
+        if !jwk.common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature) {
+            return None;
+        }
+        let mut algorithms = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => AlgorithmFamily::Rsa.algorithms().to_vec(),
+            AlgorithmParameters::EllipticCurve(point) => match point.curve {
+                EllipticCurve::P256 => vec![Algorithm::ES256],
+                EllipticCurve::P384 => vec![Algorithm::ES384],
+                _ => return None,
+            },
+            AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
+            // A secret that is published is none.
+            _ => return None,
+        };
+        if let Some(only) = jwk.common.key_algorithm {
+            algorithms.retain(|algorithm| only.to_string() == format!("{algorithm:?}"));
+        }
+        if algorithms.is_empty() {
+            return None;
+        }
+        let decoding = DecodingKey::from_jwk(&jwk).ok()?;
+        let validation = good_for(algorithms, &self.issuer, &self.audience);
+        Some(Key { id: jwk.common.key_id, decoding, validation })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Set {
+    keys: Vec<Value>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("{}", chain(.0))]
+    Http(#[from] reqwest::Error),
+    #[error("more than {MAX_BYTES} bytes came")]
+    TooLarge,
+    #[error("what came is no JWK Set")]
+    NoSet,
+    #[error("none of its keys can check a signature")]
+    NoKeys,
+}
+
+/// An error and what caused it, which is where the cause stands.
+fn chain(error: &dyn std::error::Error) -> impl fmt::Display + use<> {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

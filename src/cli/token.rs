@@ -1,0 +1,63 @@
+//! `rialto token`: a token for whoever has the data folder.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Outcome, Settings};
+use crate::{
+    auth::{Operator, OwnKey, sign_operator},
+    users::check_roles,
+};
+
+/// Sign a token for an operator or a service, with the key in the data folder.
+///
+/// It is good at every hub on this data folder at once, and nothing is written down of it: it cannot be taken back, so let it be short.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Token {
+    /// Who it is for; the hub calls its bearer `operator:NAME`
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    name: String,
+    /// What its bearer may do, beside what everybody may; `admin` manages users. Can be given many times
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// For how long it is good
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
+    minutes: u32,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+The first user of a hub that asks for tokens:
+  export RIALTO_TOKEN=$(rialto token --name setup --role admin)
+  rialto users create ada --password-stdin
+  rialto users update ada --roles admin";
+
+/// What logs and shells show as it is.
+fn name(text: &str) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let is_name = (1..=64).contains(&text.len()) && text.bytes().all(is_plain);
+    if is_name { Ok(text.to_owned()) } else { Err("must be 1 to 64 letters, digits and `. _ -`") }
+}
+
+impl Token {
+    pub(super) fn run(self) -> Outcome {
+        let config = self.settings.load()?.config;
+        let roles = check_roles(self.role)?;
+        let key = OwnKey::open(&config.data)?;
+        let token = sign_operator(
+            &key,
+            &Operator {
+                issuer: &config.issuer,
+                audience: &config.audience,
+                name: &self.name,
+                roles: &roles,
+                lifetime: Duration::from_secs(60 * u64::from(self.minutes)),
+            },
+        );
+        println!("{token}");
+        Ok(())
+    }
+}
