@@ -1,10 +1,9 @@
 //! Tokens: which are good, and for how long they carry a stream. Every forged one is refused, and changes nothing.
 
-mod issuers;
 mod login;
 mod streams;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, jwk::Jwk};
 use rialto::proto::{
     rialto::v1::{GetHistoryRequest, SubscribeRequest},
     user::{ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest},
@@ -15,7 +14,7 @@ use tonic::{Code, Request, Status};
 
 use crate::support::{
     Hub, soon,
-    tokens::{By, encoding, forge, fresh_key, now, part},
+    tokens::{By, forge, fresh_key, now, part},
     wire::{Refusal, connection},
 };
 
@@ -29,10 +28,7 @@ async fn ends(by: &mut By) -> Vec<Result<(), Status>> {
         by.users.get_user(GetUserRequest { username: "ada".into(), ..GetUserRequest::default() }).await.map(drop),
         by.users.list_users(ListUsersRequest::default()).await.map(drop),
         by.users.chat(tokio_stream::once(message.clone())).await.map(drop),
-        by.rooms
-            .publish(rialto::proto::rialto::v1::PublishRequest { message: Some(message) })
-            .await
-            .map(drop),
+        by.rooms.publish(rialto::proto::rialto::v1::PublishRequest { message: Some(message) }).await.map(drop),
         by.rooms.subscribe(SubscribeRequest::default()).await.map(drop),
         by.rooms.get_history(GetHistoryRequest::default()).await.map(drop),
     ]
@@ -75,17 +71,20 @@ async fn a_forged_token_is_refused_and_changes_nothing() {
     };
     let without = |claim: &str| forged(&|_, claims| drop(claims.as_object_mut().unwrap().remove(claim)));
     let claiming = |claim: &str, value: Value| forged(&|_, claims| claims[claim] = value.clone());
-    let headed = |adjust: &dyn Fn(&mut Header)| forge(&fresh_key(), Algorithm::EdDSA, |header, claims| {
-        claims["roles"] = json!(["admin"]);
-        adjust(header);
-    });
+    let headed = |adjust: &dyn Fn(&mut Header)| {
+        forge(&fresh_key(), Algorithm::EdDSA, |header, claims| {
+            claims["roles"] = json!(["admin"]);
+            adjust(header);
+        })
+    };
     let mut own_kid = Header::new(Algorithm::EdDSA);
     own_kid.kid = Some("own".into());
     // Whoever fetched what a token names would come here.
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let trap_url = format!("http://{}/jwks.json", trap.local_addr().unwrap());
     let attackers = fresh_key();
-    let attackers_jwk = Jwk::from_encoding_key(&encoding(&attackers, Algorithm::EdDSA), Algorithm::EdDSA).unwrap();
+    let attackers_jwk =
+        Jwk::from_decoding_key(&DecodingKey::from_ed_der(attackers.public_key_raw()), Some(Algorithm::EdDSA)).unwrap();
     let good = hub.admin();
     let [head, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
     let other_body = part(&good_claims());

@@ -93,7 +93,7 @@ impl OwnKey {
         }
         let encoding = EncodingKey::from_ed_der(pair.serialized_der());
         let decoding = DecodingKey::from_ed_der(pair.public_key_raw());
-        let jwk = Jwk::from_encoding_key(&encoding, Algorithm::EdDSA).map_err(|error| error.to_string())?;
+        let jwk = Jwk::from_decoding_key(&decoding, Some(Algorithm::EdDSA)).map_err(|error| error.to_string())?;
         let id = jwk.thumbprint(ThumbprintHash::SHA256).map_err(|error| error.to_string())?;
         Ok(Self { encoding, decoding, id })
     }

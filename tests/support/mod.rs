@@ -5,6 +5,7 @@ pub mod raw;
 pub mod resuming;
 pub mod rooms;
 pub mod size;
+pub mod tokens;
 pub mod wire;
 
 use std::{future::Future, path::Path, time::Duration};
@@ -133,7 +134,11 @@ impl Chat {
             request.metadata_mut().insert("rialto-rooms", rooms.parse().unwrap());
         }
         let receiver = soon(client.chat(request)).await?.into_inner();
-        Ok(Self { sender: Some(sender), receiver })
+        Ok(Self::new(sender, receiver))
+    }
+
+    pub fn new(sender: mpsc::Sender<ChatMessage>, receiver: Streaming<ChatMessage>) -> Self {
+        Self { sender: Some(sender), receiver }
     }
 
     /// A stream that somebody else sends on, or nobody.

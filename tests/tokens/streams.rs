@@ -1,0 +1,220 @@
+//! Streams that outlive their tokens, and users who are deleted while they chat.
+
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use rialto::proto::{
+    rialto::v1::{ListRoomsRequest, Position, PublishRequest, SubscribeRequest},
+    user::{ChatMessage, CreateUserRequest, DeleteUserRequest, ListUsersRequest, RefreshToken, chat_message::Event},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::support::{
+    Chat, Hub,
+    raw::{CHAT, Raw},
+    rejected,
+    rooms::{event, join_as, live, typing},
+    said, soon,
+    tokens::{By, now},
+    wire::Refusal,
+};
+
+/// Seconds to the expiry of a token with which a call can begin, and which carries it for a second or two: within the leeway.
+const NEARLY_OVER: i64 = -3;
+
+/// Seconds behind the expiry, within which a stream ends.
+const LEEWAY: i64 = 10;
+
+async fn chat(by: &mut By, rooms: &'static str) -> Chat {
+    let (sender, messages) = mpsc::channel(16);
+    let mut request = Request::new(ReceiverStream::new(messages));
+    request.metadata_mut().insert("rialto-rooms", rooms.parse().unwrap());
+    Chat::new(sender, soon(by.users.chat(request)).await.unwrap().into_inner())
+}
+
+/// The status with which a stream ends.
+async fn end<M: Message + Default + 'static>(stream: &mut Streaming<M>) -> Status {
+    loop {
+        match soon(stream.message()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Status::ok("it ended well"),
+            Err(status) => return status,
+        }
+    }
+}
+
+/// Opens a stream of every kind by one token, and a call that is still coming in, each on a connection of its own. How they end, the future
+/// tells.
+async fn every_stream(hub: &Hub, token: &str) -> impl Future<Output = Vec<(&'static str, Status)>> + use<> {
+    let mut chat = chat(&mut hub.by(token).await, "den").await;
+    let den = SubscribeRequest { rooms: vec![Position { room: "den".into(), join: Some(live()) }] };
+    let mut subscribed = hub.by(token).await.rooms.subscribe(den).await.unwrap().into_inner();
+    let watch = ListUsersRequest { watch: true, ..ListUsersRequest::default() };
+    let mut users = hub.by(token).await.users.list_users(watch).await.unwrap().into_inner();
+    let mut rooms = hub.by(token).await.rooms.list_rooms(ListRoomsRequest { watch: true }).await.unwrap().into_inner();
+    let mut upload = hub.by(token).await.users;
+    let (element, elements) = mpsc::channel(1);
+    let uploading = tokio::spawn(async move { upload.create_users(ReceiverStream::new(elements)).await });
+    let mallory = CreateUserRequest { username: "mallory".into(), ..CreateUserRequest::default() };
+    element.send(mallory).await.unwrap();
+    async move {
+        let upload = soon(uploading).await.unwrap();
+        drop(element);
+        vec![
+            ("Chat", chat.rest().await.1.unwrap_err()),
+            ("Subscribe", end(&mut subscribed).await),
+            ("ListUsers", end(&mut users).await),
+            ("ListRooms", end(&mut rooms).await),
+            ("CreateUsers", upload.unwrap_err()),
+        ]
+    }
+}
+
+async fn names(hub: &Hub) -> Vec<String> {
+    let mut by = hub.by(&hub.admin()).await;
+    let mut list = by.users.list_users(ListUsersRequest::default()).await.unwrap().into_inner();
+    let mut names = Vec::new();
+    while let Some(user) = soon(list.message()).await.unwrap() {
+        names.push(user.username);
+    }
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stream_ends_within_the_leeway_of_its_token() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user_with("ada", &["admin"]).await;
+    let token = hub.token_of(&ada, NEARLY_OVER);
+    let expires_at = now() + NEARLY_OVER;
+    for (what, status) in every_stream(&hub, &token).await.await {
+        assert_eq!(Refusal::of(&status), Refusal::new(Code::Unauthenticated, "TOKEN_EXPIRED"), "{what}");
+    }
+    assert!(now() <= expires_at + LEEWAY, "{} s after the expiry", now() - expires_at);
+    assert_eq!(names(&hub).await, ["ada"], "the call that was coming in created nobody");
+    hub.counts_become(|counts| counts.chats == 0 && counts.members == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_stream_of_a_deleted_user_ends_within_five_seconds() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user_with("ada", &["admin"]).await;
+    let ends = every_stream(&hub, &hub.token_of(&ada, 3600)).await;
+    let mut bystander = chat(&mut hub.by(&hub.admin()).await, "den").await;
+    hub.by(&hub.admin()).await.users.delete_user(DeleteUserRequest { id: ada.id }).await.unwrap();
+    let deleted_at = Instant::now();
+    for (what, status) in ends.await {
+        assert_eq!(Refusal::of(&status), Refusal::new(Code::Unauthenticated, "USER_DELETED"), "{what}");
+    }
+    assert!(deleted_at.elapsed() < Duration::from_secs(5), "{:?}", deleted_at.elapsed());
+    assert!(names(&hub).await.is_empty());
+    bystander.say("den", "", "canary: still here").await;
+    assert_eq!(bystander.next().await.text, "canary: still here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_read_ends_too() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user("ada").await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let token = format!("Bearer {}", hub.token_of(&ada, 3600));
+    let mut unread = raw.call_at(&hub.address().to_string(), CHAT, Some(("authorization", &token))).await;
+    unread.response.opened().await;
+    let mut talker = chat(&mut hub.by(&hub.admin()).await, "lobby").await;
+    let long = format!("canary {}", "x".repeat(4000));
+    for _ in 0..64 {
+        talker.say("lobby", "", &long).await;
+        talker.next().await;
+    }
+    hub.by(&hub.admin()).await.users.delete_user(DeleteUserRequest { id: ada.id }).await.unwrap();
+    let deleted_at = Instant::now();
+    hub.counts_become(|counts| counts.chats == 1).await;
+    assert!(deleted_at.elapsed() < Duration::from_secs(5), "{:?}", deleted_at.elapsed());
+}
+
+fn go_on(token: String) -> ChatMessage {
+    event("", Event::RefreshToken(RefreshToken { token }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_with_another_token_of_the_same_user() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user("ada").await;
+    let token = hub.token_of(&ada, NEARLY_OVER);
+    let mut going_on = chat(&mut hub.by(&token).await, "den").await;
+    let mut ending = chat(&mut hub.by(&token).await, "").await;
+    going_on.send(go_on(hub.token_of(&ada, 3600))).await;
+    assert_eq!(end(&mut ending.receiver).await.code(), Code::Unauthenticated);
+    going_on.say("den", "", "canary: later").await;
+    let said = going_on.next().await;
+    assert_eq!((said.text.as_str(), said.user_id.as_str()), ("canary: later", ada.id.as_str()));
+    going_on.half_close();
+    let (rest, end) = going_on.rest().await;
+    assert!(rest.is_empty(), "a token that is taken has no answer: {rest:?}");
+    end.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_does_not_go_on_with_what_is_no_token_of_its_user() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
+    let mut stream = chat(&mut hub.by(&hub.token_of(&ada, NEARLY_OVER)).await, "den").await;
+    let tries: [(String, Code, &str); 4] = [
+        (hub.token_of(&bob, 3600), Code::PermissionDenied, "SOMEBODY_ELSE"),
+        (hub.admin(), Code::PermissionDenied, "SOMEBODY_ELSE"),
+        ("garbage".into(), Code::Unauthenticated, "TOKEN_INVALID"),
+        (hub.token_of(&ada, -60), Code::Unauthenticated, "TOKEN_EXPIRED"),
+    ];
+    for (nth, (token, code, reason)) in (1..).zip(tries) {
+        stream.send(go_on(token)).await;
+        let answer = stream.next().await;
+        let rejected = rejected(&answer);
+        assert_eq!((rejected.nth, rejected.code, rejected.reason.as_str()), (nth, code.into(), reason));
+    }
+    // It is still there, and still ends with the token that it has.
+    stream.say("den", "", "canary: here").await;
+    assert_eq!(stream.next().await.text, "canary: here");
+    assert_eq!(Refusal::of(&end(&mut stream.receiver).await).reason, "TOKEN_EXPIRED");
+}
+
+#[tokio::test]
+async fn without_tokens_there_is_nothing_to_go_on_with() {
+    let hub = Hub::start().await;
+    let mut stream = hub.chat("den").await;
+    stream.send(go_on("any".into())).await;
+    assert_eq!(rejected(&stream.next().await).reason, "TOKENS_OFF");
+}
+
+async fn published(by: &mut By, message: ChatMessage) -> Result<ChatMessage, Status> {
+    let request = PublishRequest { message: Some(message) };
+    Ok(by.rooms.publish(request).await?.into_inner().message.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_speaks_joins_or_types_as_somebody_else() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
+    let mut by_ada = hub.by(&hub.token_of(&ada, 3600)).await;
+    let mut stream = chat(&mut by_ada, "den").await;
+    for spoof in [said("den", &bob.id, "canary of bob"), typing("den", &bob.id), join_as(&bob.id, "attic", live())] {
+        stream.send(spoof).await;
+        let answer = stream.next().await;
+        let rejected = rejected(&answer);
+        assert_eq!((rejected.code, rejected.reason.as_str()), (Code::PermissionDenied.into(), "SPOOFED_USER"));
+    }
+    let spoof = published(&mut by_ada, said("den", &bob.id, "canary of bob")).await.unwrap_err();
+    assert_eq!(Refusal::of(&spoof), Refusal::new(Code::PermissionDenied, "SPOOFED_USER"));
+    // Nothing of it is anywhere: the first message is this, in the name of its sender, given or not.
+    assert_eq!(published(&mut by_ada, said("den", "", "canary of ada")).await.unwrap().seq, 1);
+    for claimed in ["", ada.id.as_str()] {
+        stream.say("den", claimed, "canary of ada").await;
+    }
+    for message in stream.take(3).await {
+        assert_eq!(message.user_id, ada.id);
+    }
+    // An id is unique for its user, who need not be named here.
+    let keyed = ChatMessage { id: "one".into(), ..said("den", "", "canary of ada") };
+    assert_eq!(published(&mut by_ada, keyed.clone()).await.unwrap().seq, 4);
+    assert_eq!(published(&mut by_ada, keyed).await.unwrap().seq, 4);
+}
