@@ -27,6 +27,7 @@ mod protocol;
 mod retention;
 mod rooms;
 mod rooms_by_the_thousand;
+mod rules;
 mod slow_reader;
 mod storm;
 mod stream_ends;

@@ -1,5 +1,6 @@
 //! Tokens: which are good, and for how long they carry a stream. Every forged one is refused, and changes nothing.
 
+mod issuers;
 mod login;
 mod streams;
 

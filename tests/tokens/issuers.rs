@@ -1,0 +1,326 @@
+//! Tokens of other issuers: by the keys that they publish, or by a shared secret.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, jwk::Jwk};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rialto::{
+    config::Issuer,
+    proto::user::{GetUserRequest, ListUsersRequest},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tonic::{Code, Status};
+
+use crate::support::{
+    Hub, soon,
+    tokens::{forge, fresh_key, now},
+    wire::Refusal,
+};
+
+const ISSUER: &str = "https://id.example";
+
+/// Publishes keys over HTTP, and counts who wants them.
+struct Publisher {
+    url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The whole answer.
+    answer: Mutex<String>,
+    asked: AtomicUsize,
+}
+
+impl Publisher {
+    async fn start(keys: &[Value]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+        let shared = Arc::<Shared>::default();
+        let serving = Arc::clone(&shared);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                serving.asked.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 1024];
+                _ = socket.read(&mut request).await;
+                let answer = serving.answer.lock().unwrap().clone();
+                _ = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        let publisher = Self { url, shared, _serving: tasks };
+        publisher.publish(keys);
+        publisher
+    }
+
+    fn publish(&self, keys: &[Value]) {
+        self.answer("200 OK", "", &json!({ "keys": keys }).to_string());
+    }
+
+    fn answer(&self, status: &str, headers: &str, body: &str) {
+        let length = body.len();
+        *self.shared.answer.lock().unwrap() =
+            format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    }
+
+    fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+
+    fn issuer(&self) -> Issuer {
+        Issuer { issuer: ISSUER.into(), jwks_url: self.url.clone(), ..Issuer::default() }
+    }
+}
+
+fn jwk(key: &KeyPair, algorithm: Algorithm) -> Value {
+    let decoding = match algorithm {
+        Algorithm::ES256 => DecodingKey::from_ec_der(key.public_key_raw()),
+        _ => DecodingKey::from_ed_der(key.public_key_raw()),
+    };
+    let mut jwk = Jwk::from_decoding_key(&decoding, Some(algorithm)).unwrap();
+    jwk.common.key_id = Some(kid(key, algorithm));
+    serde_json::to_value(jwk).unwrap()
+}
+
+fn kid(key: &KeyPair, algorithm: Algorithm) -> String {
+    format!("{algorithm:?}-{}", URL_SAFE_NO_PAD.encode(key.public_key_raw()))
+}
+
+/// A token of the other issuer.
+fn issued(key: &KeyPair, algorithm: Algorithm, adjust: impl FnOnce(&mut Header, &mut Value)) -> String {
+    forge(key, algorithm, |header, claims| {
+        header.kid = Some(kid(key, algorithm));
+        (claims["iss"], claims["sub"]) = (json!(ISSUER), json!("carol"));
+        adjust(header, claims);
+    })
+}
+
+/// Whether a token is good; if not, why.
+async fn shown(hub: &Hub, token: &str) -> Result<(), Status> {
+    hub.by(token).await.users.list_users(ListUsersRequest::default()).await.map(drop)
+}
+
+async fn refused(hub: &Hub, token: &str) -> Refusal {
+    Refusal::of(&shown(hub, token).await.unwrap_err())
+}
+
+fn invalid() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "TOKEN_INVALID")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
+    let (ed, ec) = (fresh_key(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+    let secret = json!({ "kty": "oct", "kid": "secret", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA" });
+    let for_encryption = {
+        let mut key = jwk(&fresh_key(), Algorithm::EdDSA);
+        key["use"] = json!("enc");
+        key
+    };
+    let nonsense = json!({ "kty": "what?", "kid": 7 });
+    let keys = [secret, nonsense, for_encryption, jwk(&ed, Algorithm::EdDSA), jwk(&ec, Algorithm::ES256)];
+    let publisher = Publisher::start(&keys).await;
+    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    let ada = hub.user("ada").await;
+
+    shown(&hub, &issued(&ed, Algorithm::EdDSA, |_, _| {})).await.unwrap();
+    shown(&hub, &issued(&ec, Algorithm::ES256, |_, _| {})).await.unwrap();
+    // What its roles say counts, and only that.
+    let carol = issued(&ed, Algorithm::EdDSA, |_, _| {});
+    let denied = Refusal::new(Code::PermissionDenied, "NOT_ALLOWED");
+    assert_eq!(Refusal::of(&hub.by(&carol).await.create("eve").await.unwrap_err()), denied);
+    let admin = issued(&ed, Algorithm::EdDSA, |_, claims| claims["roles"] = json!(["poet", "admin"]));
+    hub.by(&admin).await.create("eve").await.unwrap();
+
+    let adjusted = |adjust: fn(&mut Header, &mut Value)| issued(&ed, Algorithm::EdDSA, adjust);
+    let confused = |secret: &[u8], kid: &str| {
+        let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::HS256) };
+        let claims = json!({ "iss": ISSUER, "aud": "rialto", "sub": "carol", "exp": now() + 60, "roles": ["admin"] });
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap()
+    };
+    for (what, token) in [
+        ("no kid, where there are several keys", adjusted(|header, _| header.kid = None)),
+        ("another's kid", issued(&ed, Algorithm::EdDSA, |header, _| header.kid = Some(kid(&ec, Algorithm::ES256)))),
+        (
+            "another key",
+            issued(&fresh_key(), Algorithm::EdDSA, |header, _| header.kid = Some(kid(&ed, Algorithm::EdDSA))),
+        ),
+        ("the server's key in its name", hub.forge(|_, claims| claims["iss"] = json!(ISSUER))),
+        ("its key in the server's name", adjusted(|_, claims| claims["iss"] = json!("rialto"))),
+        ("an operator", adjusted(|_, claims| claims["sub"] = json!("operator:carol"))),
+        ("a user here", issued(&ed, Algorithm::EdDSA, |_, claims| claims["sub"] = json!(ada.id))),
+        ("for another audience", adjusted(|_, claims| claims["aud"] = json!("shop"))),
+        ("the published secret", confused(b"secret-secret-secret-secret-secret", "secret")),
+        ("a public key as a secret", confused(ed.public_key_raw(), &kid(&ed, Algorithm::EdDSA))),
+    ] {
+        assert_eq!(refused(&hub, &token).await, invalid(), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
+    let key = fresh_key();
+    let publisher = Publisher::start(&[jwk(&key, Algorithm::EdDSA)]).await;
+    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    shown(&hub, &issued(&key, Algorithm::EdDSA, |_, _| {})).await.unwrap();
+    let strangers = (0..50).map(|_| issued(&fresh_key(), Algorithm::EdDSA, |_, _| {}));
+    for stranger in strangers {
+        assert_eq!(refused(&hub, &stranger).await, invalid());
+    }
+    assert_eq!(publisher.asked(), 1);
+}
+
+/// Waits until tokens of this key are good, or are not.
+async fn until_good(hub: &Hub, key: &KeyPair, good: bool) {
+    let wait = async {
+        while shown(hub, &issued(key, Algorithm::EdDSA, |_, _| {})).await.is_ok() != good {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
+    let (old, new) = (fresh_key(), fresh_key());
+    let publisher = Publisher::start(&[jwk(&old, Algorithm::EdDSA)]).await;
+    let hub = Hub::with_tokens(|config| {
+        config.issuers.push(publisher.issuer());
+        config.jwks_interval_seconds = 1;
+        config.max_calls_per_second_per_caller = 0;
+        config.max_calls_per_second_per_address = 0;
+    })
+    .await;
+    until_good(&hub, &old, true).await;
+    publisher.publish(&[jwk(&old, Algorithm::EdDSA), jwk(&new, Algorithm::EdDSA)]);
+    until_good(&hub, &new, true).await;
+    shown(&hub, &issued(&old, Algorithm::EdDSA, |_, _| {})).await.unwrap();
+    publisher.publish(&[jwk(&new, Algorithm::EdDSA)]);
+    // Somebody must ask, or there would be no look for long.
+    let stranger = issued(&fresh_key(), Algorithm::EdDSA, |_, _| {});
+    let wait = async {
+        while shown(&hub, &issued(&old, Algorithm::EdDSA, |_, _| {})).await.is_ok() {
+            _ = shown(&hub, &stranger).await;
+        }
+    };
+    soon(wait).await;
+    shown(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
+    let (key, elsewhere) = (fresh_key(), Publisher::start(&[]).await);
+    let publisher = Publisher::start(&[]).await;
+    let bodies = [
+        ("500 Internal Server Error", String::new(), String::new()),
+        ("302 Found", format!("Location: {}\r\n", elsewhere.url), String::new()),
+        ("200 OK", String::new(), "no JSON".into()),
+        ("200 OK", String::new(), json!({ "keys": [] }).to_string()),
+        ("200 OK", String::new(), format!("{{\"keys\":[\"{}\"]}}", "x".repeat(2 << 20))),
+    ];
+    let (status, headers, body) = &bodies[0];
+    publisher.answer(status, headers, body);
+    let hub = Hub::with_tokens(|config| {
+        config.issuers.push(publisher.issuer());
+        config.jwks_interval_seconds = 1;
+        config.max_calls_per_second_per_caller = 0;
+        config.max_calls_per_second_per_address = 0;
+    })
+    .await;
+    let token = issued(&key, Algorithm::EdDSA, |_, _| {});
+    for (status, headers, body) in &bodies {
+        publisher.answer(status, headers, body);
+        let before = publisher.asked();
+        let asked = async {
+            while publisher.asked() < before + 2 {
+                let unavailable = Refusal::new(Code::Unavailable, "KEYS_UNAVAILABLE").retry();
+                assert_eq!(refused(&hub, &token).await, unavailable, "{status}");
+            }
+        };
+        soon(asked).await;
+    }
+    assert_eq!(elsewhere.asked(), 0, "no redirect is followed");
+    hub.by(&hub.admin()).await.create("ada").await.unwrap();
+
+    publisher.publish(&[jwk(&key, Algorithm::EdDSA)]);
+    until_good(&hub, &key, true).await;
+    publisher.answer("500 Internal Server Error", "", "");
+    let before = publisher.asked();
+    let asked = async {
+        while publisher.asked() < before + 2 {
+            shown(&hub, &token).await.unwrap();
+            assert_eq!(refused(&hub, &issued(&fresh_key(), Algorithm::EdDSA, |_, _| {})).await, invalid());
+        }
+    };
+    soon(asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_secret_is_good_for_its_issuer_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let secret = "canary-secret-of-thirty-two-bytes";
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let issuer =
+        Issuer { issuer: "old".into(), audience: "shop".into(), hs256_secret_file: file.clone(), ..Issuer::default() };
+    let hub = Hub::with_tokens(|config| config.issuers.push(issuer)).await;
+    let ada = hub.user("ada").await;
+    let signed = |algorithm, secret: &str, iss: &str, aud: &str| {
+        let claims = json!({ "iss": iss, "aud": aud, "sub": "carol", "exp": now() + 60, "roles": ["admin"] });
+        jsonwebtoken::encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    };
+    let good = signed(Algorithm::HS256, secret, "old", "shop");
+    let get = GetUserRequest { id: ada.id, ..GetUserRequest::default() };
+    hub.by(&good).await.users.get_user(get).await.unwrap();
+    for (what, token) in [
+        ("another secret", signed(Algorithm::HS256, "another-secret-of-thirty-two-bytes", "old", "shop")),
+        ("another length", signed(Algorithm::HS512, secret, "old", "shop")),
+        ("in the server's name", signed(Algorithm::HS256, secret, "rialto", "rialto")),
+        ("for the server's audience", signed(Algorithm::HS256, secret, "old", "rialto")),
+        (
+            "the server's key in its name",
+            hub.forge(|_, claims| (claims["iss"], claims["aud"]) = (json!("old"), json!("shop"))),
+        ),
+    ] {
+        assert_eq!(refused(&hub, &token).await, invalid(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn issuers_that_cannot_be_trusted_keep_the_server_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = folder.path().join("short");
+    std::fs::write(&short, "too short\n").unwrap();
+    let secret = |hs256_secret_file| Issuer { issuer: "old".into(), hs256_secret_file, ..Issuer::default() };
+    let url = |url: &str| Issuer { issuer: "new".into(), jwks_url: url.into(), ..Issuer::default() };
+    for (n, (issuer, expected)) in [
+        (secret(short), "too short: it must have 32 bytes"),
+        (secret(folder.path().join("nowhere")), "cannot be read"),
+        (url("http://id.example/jwks.json"), "must be https"),
+        (url("ftp://127.0.0.1/jwks.json"), "must be https"),
+        (url("no url"), "is no URL"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let config = rialto::config::Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            data: folder.path().join(n.to_string()),
+            auth: rialto::config::AuthMode::Token,
+            issuers: vec![issuer],
+            ..Default::default()
+        };
+        let error = rialto::server::start(&config).await.err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
