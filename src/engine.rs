@@ -54,7 +54,7 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 ///
 /// - A session goes on by compare-and-set on its secret: however many try at once, a secret is good for one rotation, and the next try with it
 ///   ends the session.
-/// - The sessions of a user end with the user, and when its password changes, in the same transaction.
+/// - The sessions of a user end with the user, and when its password changes, in the same transaction. None begins by a password of before.
 /// - A call resolves when what it did is durable. Sessions outlive restarts, and an expired one is as good as none.
 ///
 /// # Failure
@@ -100,9 +100,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Applies all writes, in order, or none; returns the version under which they come out of the users' feed.
     async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError>;
 
-    /// Begins a session under an id that no other has. `false`: there is no such user. Of more than `keep` sessions of the user the oldest end,
-    /// but never this one.
-    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error>;
+    /// Begins a session under an id that no other has, for who knew this password. `false`: there is no such user, or that is not its password
+    /// any more. Of more than `keep` sessions of the user the oldest end, but never this one.
+    async fn create_session(&self, session: Session, password: &PasswordHash, keep: usize) -> Result<bool, Error>;
 
     /// Gives a session another secret and another end, if `from` is its last secret. Otherwise ends it.
     async fn rotate_session(

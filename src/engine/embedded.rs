@@ -32,8 +32,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{
-    Draft, Engine, Error, Fed, Feeds, Page, Position, Receipt, Refused, Retention, RoomInfo, RoomName, Rotated,
-    SecretHash, Session, Signal, Time, User, UserWrite, WriteError,
+    Draft, Engine, Error, Fed, Feeds, Page, PasswordHash, Position, Receipt, Refused, Retention, RoomInfo, RoomName,
+    Rotated, SecretHash, Session, Signal, Time, User, UserWrite, WriteError,
 };
 use crate::metrics::Metrics;
 use creators::Creators;
@@ -262,8 +262,9 @@ impl Engine for Embedded {
         self.queue.write_users(writes).await
     }
 
-    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error> {
-        self.queue.ask(|reply| Write::Session(Change::Create { session, keep, reply })).await
+    async fn create_session(&self, session: Session, password: &PasswordHash, keep: usize) -> Result<bool, Error> {
+        let password = password.clone();
+        self.queue.ask(|reply| Write::Session(Change::Create { session, password, keep, reply })).await
     }
 
     async fn rotate_session(

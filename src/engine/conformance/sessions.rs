@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Place, append, next, user, write};
+use super::{PASSWORD, Place, append, next, user, write};
 use crate::engine::{
     Conflict, Engine, Error, PasswordHash, Rotated, SecretHash, Session, Time, User, UserChange, UserWrite,
 };
@@ -41,8 +41,13 @@ async fn somebody(engine: &dyn Engine, username: &str) -> Arc<User> {
     somebody
 }
 
+/// Begins it by the password that everybody has.
+async fn begin(engine: &dyn Engine, session: &Session, keep: usize) -> Result<bool, Error> {
+    engine.create_session(session.clone(), &PasswordHash(PASSWORD.into()), keep).await
+}
+
 async fn create(engine: &dyn Engine, session: &Session) {
-    assert!(engine.create_session(session.clone(), usize::MAX).await.unwrap(), "its user is there");
+    assert!(begin(engine, session, usize::MAX).await.unwrap(), "its user is there");
 }
 
 async fn rotate(engine: &dyn Engine, id: Uuid, from: u8, to: u8) -> Rotated {
@@ -117,12 +122,13 @@ pub(crate) async fn a_session_that_cannot_be_is_refused_alone(place: impl Place)
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let orphan = session(Uuid::now_v7());
     let first = session(ada.id);
+    let taken = Session { user: bob.id, secret: secret(2), ..first.clone() };
     // What is written together with these must not suffer.
     let (message, created, none, second) = tokio::join!(
         append(&*engine, "a", "text"),
-        engine.create_session(first.clone(), 10),
-        engine.create_session(orphan.clone(), 10),
-        engine.create_session(Session { user: bob.id, secret: secret(2), ..first.clone() }, 10),
+        begin(&*engine, &first, 10),
+        begin(&*engine, &orphan, 10),
+        begin(&*engine, &taken, 10),
     );
     assert!(created.unwrap());
     assert!(!none.unwrap(), "there is no such user");
@@ -145,11 +151,11 @@ pub(crate) async fn of_too_many_sessions_of_a_user_the_oldest_end(place: impl Pl
     }
     assert_eq!(which_are_there(&*engine, &sessions).await, [true; 4], "they may be many");
     let new = begun(ada.id, 5);
-    assert!(engine.create_session(new.clone(), 3).await.unwrap());
+    assert!(begin(&*engine, &new, 3).await.unwrap());
     assert_eq!(which_are_there(&*engine, &sessions).await, [true, false, true, false]);
     assert!(is_there(&*engine, &new).await && is_there(&*engine, &others).await);
     let only = session(ada.id);
-    assert!(engine.create_session(only.clone(), 1).await.unwrap());
+    assert!(begin(&*engine, &only, 1).await.unwrap());
     assert_eq!(which_are_there(&*engine, &sessions).await, [false; 4]);
     assert!(is_there(&*engine, &only).await && !is_there(&*engine, &new).await);
 }
@@ -166,7 +172,7 @@ pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl Place) {
     let (good, new) = (begun(ada.id, 1), session(ada.id));
     create(&*engine, &good).await;
     create(&*engine, &Session { expires_at: from_now(-1), ..session(ada.id) }).await;
-    assert!(engine.create_session(new.clone(), 2).await.unwrap());
+    assert!(begin(&*engine, &new, 2).await.unwrap());
     assert_eq!(which_are_there(&*engine, &[good, new]).await, [true, true]);
     // The end that counts is that of the last rotation.
     let short = session(ada.id);
@@ -223,7 +229,7 @@ pub(crate) async fn sessions_end_with_their_user(place: impl Place) {
     assert_eq!(which_are_there(&*engine, &sessions).await, [true; 3], "all or none");
     write(&*engine, vec![delete]).await.unwrap();
     assert_eq!(which_are_there(&*engine, &sessions).await, [false, false, true]);
-    assert!(!engine.create_session(session(ada.id), 10).await.unwrap());
+    assert!(!begin(&*engine, &session(ada.id), 10).await.unwrap());
     for _ in 0..2 {
         feeds.users.recv().await.unwrap();
     }
@@ -236,22 +242,30 @@ pub(crate) async fn sessions_end_when_the_password_changes(place: impl Place) {
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let others = session(bob.id);
     create(&*engine, &others).await;
+    let hash = |hash: &str| PasswordHash(hash.into());
     let mut now = ada;
-    // Another, none, one again; and each time first a change of something else, and one that is taken back.
-    for password in [Some("$argon2id$other"), None, Some("$argon2id$…")] {
-        let own = session(now.id);
-        create(&*engine, &own).await;
+    // Each time first a change of something else, and one that is taken back.
+    for password in [Some(hash("other")), Some(hash("third")), None] {
+        let (own, before) = (session(now.id), now.password.clone().unwrap());
+        assert!(engine.create_session(own.clone(), &before, 10).await.unwrap());
         now = next(&now, |user| user.roles = vec!["else".into()]);
         write(&*engine, vec![UserWrite::Replace(Arc::clone(&now))]).await.unwrap();
         assert!(is_there(&*engine, &own).await, "the password is the same");
-        now = next(&now, |user| user.password = password.map(|hash| PasswordHash(hash.into())));
+        now = next(&now, |user| user.password = password.clone());
         let change = UserWrite::Replace(Arc::clone(&now));
         let refused = write(&*engine, vec![change.clone(), UserWrite::Create(user("bob", ""))]).await;
         assert_eq!(refused, Err((1, Conflict::UsernameTaken)));
         assert!(is_there(&*engine, &own).await, "all or none");
         write(&*engine, vec![change]).await.unwrap();
         assert!(!is_there(&*engine, &own).await, "{password:?}");
+        let late = session(now.id);
+        assert!(!engine.create_session(late.clone(), &before, 10).await.unwrap(), "the password of before");
+        assert!(!is_there(&*engine, &late).await);
     }
+    // Where there was none, one is given.
+    let change = next(&now, |user| user.password = Some(hash("last")));
+    write(&*engine, vec![UserWrite::Replace(change)]).await.unwrap();
+    assert!(engine.create_session(session(now.id), &hash("last"), 10).await.unwrap());
     assert!(is_there(&*engine, &others).await);
 }
 
@@ -285,7 +299,7 @@ pub(crate) async fn sessions_go_on_after_seal_and_fail_after_close(place: impl P
     assert_eq!(engine.purge_sessions(Time(i64::MAX)).await.unwrap(), 1);
     engine.close().await;
     let closed = async {
-        let created = engine.create_session(session(ada.id), 10).await;
+        let created = begin(&*engine, &session(ada.id), 10).await;
         let rotated = engine.rotate_session(sessions[1].id, secret(1), secret(2), from_now(1)).await;
         let revoked = engine.revoke_session(sessions[1].id).await;
         let purged = engine.purge_sessions(Time(i64::MAX)).await;

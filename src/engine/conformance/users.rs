@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::Place;
 use crate::engine::{Conflict, Engine, PasswordHash, Time, User, UserChange, UserChanges, UserWrite, WriteError};
 
+/// The hash of everybody's password.
+pub(crate) const PASSWORD: &str = "$argon2id$…";
+
 pub(crate) fn user(username: &str, email: &str) -> Arc<User> {
     Arc::new(User {
         id: Uuid::now_v7(),
@@ -14,7 +17,7 @@ pub(crate) fn user(username: &str, email: &str) -> Arc<User> {
         username_key: username.to_lowercase(),
         email: email.into(),
         email_key: email.to_lowercase(),
-        password: Some(PasswordHash("$argon2id$…".into())),
+        password: Some(PasswordHash(PASSWORD.into())),
         roles: vec!["a".into(), "b".into()],
         revision: 1,
         created_at: Time(1),

@@ -20,8 +20,7 @@ impl Creators {
     pub(super) fn load(connection: &Connection, limit: usize) -> rusqlite::Result<Self> {
         let mut counts = HashMap::new();
         if limit > 0 {
-            let mut select =
-                connection.prepare("SELECT creator, count(*) FROM rooms WHERE creator <> '' GROUP BY creator")?;
+            let mut select = connection.prepare("SELECT creator, count(*) FROM rooms GROUP BY creator")?;
             let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             counts = rows.collect::<rusqlite::Result<_>>()?;
         }

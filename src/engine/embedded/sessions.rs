@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::engine::{Error, Rotated, SecretHash, Session, Time};
+use crate::engine::{Error, PasswordHash, Rotated, SecretHash, Session, Time};
 
 /// Sessions forgotten by one write, at most: so few that a publish in the same group is not kept waiting.
 pub(super) const CHUNK: usize = 256;
@@ -15,7 +15,7 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 /// What the writer is asked to do with sessions.
 #[derive(Debug)]
 pub(super) enum Change {
-    Create { session: Session, keep: usize, reply: Reply<bool> },
+    Create { session: Session, password: PasswordHash, keep: usize, reply: Reply<bool> },
     Rotate { id: Uuid, from: SecretHash, to: SecretHash, expires_at: Time, reply: Reply<Rotated> },
     Revoke { id: Uuid, reply: Reply<Option<Uuid>> },
     Purge { expired_before: Time, reply: Reply<usize> },
@@ -39,7 +39,9 @@ impl Change {
     /// Whatever conflicts is told to who asked; `Err` is the whole group's failure.
     pub(super) fn apply(&self, transaction: &Transaction<'_>, now: Time) -> rusqlite::Result<Changed> {
         match self {
-            Self::Create { session, keep, .. } => create(transaction, session, *keep, now).map(Changed::Created),
+            Self::Create { session, password, keep, .. } => {
+                create(transaction, session, password, *keep, now).map(Changed::Created)
+            }
             Self::Rotate { id, from, to, expires_at, .. } => {
                 rotate(transaction, *id, *from, (*to, *expires_at), now).map(Changed::Rotated)
             }
@@ -75,11 +77,14 @@ impl Change {
 fn create(
     transaction: &Transaction<'_>,
     session: &Session,
+    password: &PasswordHash,
     keep: usize,
     now: Time,
 ) -> rusqlite::Result<Result<bool, Error>> {
     let (id, user) = (session.id.as_bytes(), session.user.as_bytes());
-    if !transaction.prepare_cached("SELECT 1 FROM users WHERE id = ?")?.exists([user])? {
+    // Between the look at the password and now, another may have been set: then the sessions of before have ended already.
+    let mut known = transaction.prepare_cached("SELECT 1 FROM users WHERE id = ? AND password = ?")?;
+    if !known.exists(params![user, password.0])? {
         return Ok(Ok(false));
     }
     let inserted = transaction

@@ -178,7 +178,7 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     publish(&engine, draft("mine", "text".into())).await.expect("whose the old rooms are, is not known");
     let (now, secret) = (Time::now(), SecretHash([1; 32]));
     let session = Session { id: Uuid::now_v7(), user: id, secret, created_at: now, expires_at: now };
-    assert!(engine.create_session(session, 1).await.unwrap());
+    assert!(engine.create_session(session, &PasswordHash("hash".into()), 1).await.unwrap());
 }
 
 #[cfg(unix)]
@@ -217,7 +217,7 @@ async fn sessions_end_on_a_full_disk_while_publishers_insist() {
     };
     let sessions: Vec<_> = (0..40).map(begin).collect();
     for session in &sessions {
-        assert!(engine.create_session(session.clone(), sessions.len()).await.unwrap());
+        assert!(engine.create_session(session.clone(), ada.password.as_ref().unwrap(), sessions.len()).await.unwrap());
     }
     fill(&engine).await;
     for (n, session) in sessions.iter().enumerate() {

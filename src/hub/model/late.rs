@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::engine::{
-    Draft, Engine, Error, Page, Position, Receipt, Refused, RoomInfo, RoomName, Rotated, SecretHash, Session, Signal,
-    Time, User, UserWrite, WriteError,
+    Draft, Engine, Error, Page, PasswordHash, Position, Receipt, Refused, RoomInfo, RoomName, Rotated, SecretHash,
+    Session, Signal, Time, User, UserWrite, WriteError,
 };
 
 /// Sometimes late.
@@ -72,8 +72,8 @@ impl Engine for Late {
         self.0.write_users(writes).await
     }
 
-    async fn create_session(&self, session: Session, keep: usize) -> Result<bool, Error> {
-        self.0.create_session(session, keep).await
+    async fn create_session(&self, session: Session, password: &PasswordHash, keep: usize) -> Result<bool, Error> {
+        self.0.create_session(session, password, keep).await
     }
 
     async fn rotate_session(
