@@ -12,6 +12,7 @@
 
 mod support;
 
+mod attacks;
 mod bad_input;
 mod chat_service;
 mod compression;

@@ -84,13 +84,14 @@ impl Sessions {
             Err(users::Error::TooManyLogins) => return Err(Error::Busy),
             Err(other) => return Err(other.into()),
         };
+        let Some(password) = &user.password else { return Err(Error::LoginFailed) };
         let (id, secret) = (Uuid::new_v4(), Secret::new()?);
         let created_at = Time::now();
         let expires_at = created_at.plus(self.0.refresh_token);
         let session = Session { id, user: user.id, secret: secret.hash(), created_at, expires_at };
         let keep = self.0.sessions_per_user;
-        let is_begun = self.0.engine.create_session(session, keep).await.map_err(users::Error::from)?;
-        // Deleted while the password was checked.
+        let is_begun = self.0.engine.create_session(session, password, keep).await.map_err(users::Error::from)?;
+        // Deleted, or given another password, while this one was checked.
         if is_begun { Ok(self.grant(user, id, &secret)) } else { Err(Error::LoginFailed) }
     }
 
@@ -198,6 +199,7 @@ mod tests {
 
     #[test]
     fn a_refresh_token_is_its_session_and_its_secret() {
+        let Some(password) = &user.password else { return Err(Error::LoginFailed) };
         let (id, secret) = (Uuid::new_v4(), Secret::new().unwrap());
         let token = secret.token(id);
         let (parsed, read) = parse(&token).unwrap();

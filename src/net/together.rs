@@ -1,9 +1,12 @@
-//! Writes of one turn of a connection, given to the system together.
+//! What one turn of a connection writes, given to the system together, and what it may read.
 //!
 //! h2 writes and flushes frame by frame, and a frame has mostly at most 16 KiB: under load a system call each would cost more than what it
 //! carries, and more than the copy that this costs.
 //! So a connection's writes are kept until its turn is over; `Together` is what hyper writes to, [`Turn`] what ends the turn. What keeps
 //! bytes itself, as TLS does, is flushed then.
+//!
+//! And h2 handles every frame that it can read before it gives up its turn, which tokio ends only after 128 reads: of the smallest frames that
+//! is 100,000. So a turn reads no more than a few full ones, and a client that floods takes turns with all others.
 
 use std::{
     io,
@@ -19,6 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// at once (`watched`), this is what a connection holds back whose peer does not read.
 const MOST: usize = 64 * 1024;
 
+/// Bytes that a turn reads, or a little more; then it is others' turn.
+const READ: usize = 16 * 1024;
+
 /// A connection's socket, as hyper sees it.
 #[derive(Debug)]
 pub(super) struct Together<I>(Arc<Mutex<Kept<I>>>);
@@ -31,18 +37,22 @@ pub(super) struct Turn<I>(Arc<Mutex<Kept<I>>>);
 struct Kept<I> {
     io: I,
     bytes: BytesMut,
+    /// Bytes read in this turn.
+    read: usize,
 }
 
 /// The two ends of a socket's wrapping.
 pub(super) fn together<I>(io: I) -> (Together<I>, Turn<I>) {
-    let kept = Arc::new(Mutex::new(Kept { io, bytes: BytesMut::new() }));
+    let kept = Arc::new(Mutex::new(Kept { io, bytes: BytesMut::new(), read: 0 }));
     (Together(Arc::clone(&kept)), Turn(kept))
 }
 
 impl<I: AsyncWrite + Unpin> Turn<I> {
-    /// Gives what was written in this turn to the system. Pending: it takes no more now, and the task will be woken.
+    /// Gives what was written in this turn to the system, and begins the next. Pending: it takes no more now, and the task will be woken.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_write_out(cx)
+        let mut kept = lock(&self.0);
+        kept.read = 0;
+        kept.poll_write_out(cx)
     }
 }
 
@@ -64,7 +74,15 @@ impl<I: AsyncWrite + Unpin> Kept<I> {
 
 impl<I: AsyncRead + Unpin> AsyncRead for Together<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.0).io).poll_read(cx, buf)
+        let mut kept = lock(&self.0);
+        if kept.read >= READ {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut kept.io).poll_read(cx, buf))?;
+        kept.read += buf.filled().len() - before;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -109,6 +127,8 @@ fn lock<I>(kept: &Mutex<Kept<I>>) -> MutexGuard<'_, Kept<I>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -152,5 +172,32 @@ mod tests {
         };
         let (ended, ()) = tokio::join!(std::future::poll_fn(|cx| turn.poll_end(cx)), reads);
         ended.unwrap();
+    }
+    #[tokio::test]
+    async fn a_turn_reads_only_so_much_and_then_asks_for_another() {
+        let (near, mut far) = duplex(8 * READ);
+        let (mut io, turn) = together(near);
+        far.write_all(&[0; 3 * READ]).await.unwrap();
+        let mut buffer = [0; 4096];
+        for _ in 0..3 {
+            let mut read = 0;
+            while read < READ {
+                read += io.read(&mut buffer).now_or_never().expect("there is more").unwrap();
+            }
+            assert_eq!(read, READ);
+            assert!(io.read(&mut buffer).now_or_never().is_none(), "the turn is over");
+            // Only its own waker wakes it: the far side says nothing more.
+            let mut ended = false;
+            let next = std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut ended, true) {
+                    return turn.poll_end(cx);
+                }
+                let mut buf = ReadBuf::new(&mut buffer);
+                assert!(Pin::new(&mut io).poll_read(cx, &mut buf).is_pending());
+                Poll::Pending
+            });
+            tokio::time::timeout(Duration::from_secs(5), next).await.expect("nobody woke it").unwrap();
+        }
+        assert!(io.read(&mut buffer).now_or_never().is_none(), "it was all read");
     }
 }

@@ -1,9 +1,11 @@
 //! What the tests share: a server, clients of it, and ways to wait that are no sleeps.
 
+pub mod bare;
 pub mod process;
 pub mod raw;
 pub mod resuming;
 pub mod rooms;
+pub mod siege;
 pub mod size;
 pub mod tokens;
 pub mod wire;

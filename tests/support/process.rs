@@ -1,6 +1,6 @@
 //! The real binary in a process of its own, for what only a process can show: signals, and dying.
 
-use std::{path::Path, process::Stdio};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -8,6 +8,8 @@ use tokio::{
 };
 
 use super::soon;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_rialto");
 
 pub struct Process {
     child: Child,
@@ -18,9 +20,26 @@ pub struct Process {
 impl Process {
     /// Serves on a free port and this folder; it listens when this returns.
     pub async fn serve(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rialto"))
+        Self::serve_with(data, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn serve_with(data: &Path, args: &[&str]) -> Self {
+        Self::start(Command::new(BINARY), data, args).await
+    }
+
+    /// The same, with so many descriptors at most.
+    pub async fn serve_with_descriptors(most: usize, data: &Path, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
+        Self::start(shell, data, args).await
+    }
+
+    async fn start(mut command: Command, data: &Path, args: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
             .arg(data)
+            .args(args)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -50,6 +69,14 @@ impl Process {
         let kib: u64 =
             status.lines().find_map(|line| line.strip_prefix(field))?.split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
+    }
+
+    /// Time that its threads were running, where the system tells.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // What is behind its name, which may have spaces: of these, the 12th and 13th are ticks of 10 ms.
+        let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+        Some(Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()))
     }
 
     /// SIGKILL: no goodbye.

@@ -17,6 +17,7 @@ use super::soon;
 
 pub const CHAT: &str = "/user.UserService/Chat";
 pub const SUBSCRIBE: &str = "/rialto.v1.ChatService/Subscribe";
+pub const GET_USER: &str = "/user.UserService/GetUser";
 pub const CREATE_USERS: &str = "/user.UserService/CreateUsers";
 
 /// One HTTP/2 connection.

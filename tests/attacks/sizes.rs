@@ -1,0 +1,90 @@
+//! Messages that are announced and do not come, or not quite, or are too large.
+
+use futures_util::future::join_all;
+use tonic::Code;
+
+use super::{KIB, LITTLE};
+use crate::support::{
+    raw::{CHAT, CREATE_USERS, Call, GET_USER, Raw},
+    rejected,
+    siege::Siege,
+    wire::{Refusal, framed},
+};
+
+/// The limits of a message, in a call and in a chat.
+const CALL: usize = 256 * 1024;
+const SAID: usize = 64 * 1024;
+
+const CONNECTIONS: usize = 8;
+const STREAMS: usize = 125;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_that() {
+    let mut siege = Siege::begin().await;
+    let address = siege.address();
+    let message = framed(0, &[0; CALL]);
+    let mut calls: Vec<(Raw, Vec<Call>)> = join_all((0..CONNECTIONS).map(|_| async {
+        let mut raw = Raw::connect(address).await;
+        let mut calls = Vec::new();
+        for _ in 0..STREAMS {
+            let mut call = raw.call(GET_USER, None).await;
+            call.request.write(message.slice(..5)).await;
+            calls.push(call);
+        }
+        raw.flushed().await;
+        (raw, calls)
+    }))
+    .await;
+    siege.serves_others().await;
+    let calls_alone = LITTLE + (CONNECTIONS * STREAMS) as u64 * 24 * KIB;
+    let grown = siege.grown();
+    eprintln!("1,000 messages announced: the process grew by {} KiB at most", grown.unwrap_or_default() / KIB);
+    assert!(grown.is_none_or(|grown| grown < calls_alone), "{grown:?}");
+
+    join_all(calls.iter_mut().map(|(raw, calls)| {
+        let message = &message;
+        async move {
+            let rest = message.slice(5..message.len() - 1);
+            join_all(calls.iter_mut().map(|call| call.request.write(rest.clone()))).await;
+            raw.flushed().await;
+        }
+    }))
+    .await;
+    siege.serves_others().await;
+    drop(calls);
+    let sent = (CONNECTIONS * STREAMS * CALL) as u64;
+    siege.withstood("1,000 messages but for an octet each", calls_alone + sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_above_the_limit_end_the_call_and_just_below_they_are_read() {
+    let mut siege = Siege::begin().await;
+    let address = siege.address();
+    let oversize = Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+    siege
+        .repeat(async || {
+            let calls = [(GET_USER, CALL), (CREATE_USERS, CALL), (CHAT, SAID)].map(|(path, most)| async move {
+                let mut raw = Raw::connect(address).await;
+                // As much of it as the window takes.
+                let above = framed(0, &vec![0xff; most + 1]).slice(..SAID);
+                let mut refusals = Vec::new();
+                for _ in 0..100 {
+                    let mut call = raw.call(path, Some("")).await;
+                    call.request.write(above.clone()).await;
+                    refusals.push(Refusal::of(&call.response.end().await.unwrap()));
+                }
+                refusals
+            });
+            for refusal in join_all(calls).await.concat() {
+                assert_eq!(refusal, oversize);
+            }
+        })
+        .await;
+    let mut raw = Raw::connect(address).await;
+    let mut chat = raw.call(CHAT, Some("")).await;
+    for _ in 0..2 {
+        chat.request.write(framed(0, &[0xff; SAID])).await;
+        assert_eq!(rejected(&chat.response.next().await).reason, "UNDECODABLE", "it was read, and the stream lives on");
+    }
+    siege.withstood("messages above the limit", LITTLE).await;
+}

@@ -1,0 +1,177 @@
+//! What must hold under every attack: somebody else is served meanwhile, nothing changes, and memory stays bounded.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rialto::proto::{
+    rialto::v1::{ListRoomsRequest, chat_service_client::ChatServiceClient},
+    user::{CreateUserRequest, GetUserRequest, ListUsersRequest},
+};
+use tempfile::TempDir;
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{Chat, Client, client, process::Process, soon, wire::connection};
+
+const MIB: u64 = 1024 * 1024;
+
+/// What the bystander needs: pages of the database, users, its connection.
+const BYSTANDER: u64 = 6 * MIB;
+
+/// A server in a process of its own, and a bystander with a connection of its own who uses it all the time.
+pub struct Siege {
+    pub server: Process,
+    _folder: TempDir,
+    /// Bytes of memory before the attack.
+    before: Option<u64>,
+    rounds: watch::Receiver<u64>,
+    enough: watch::Sender<bool>,
+    bystander: JoinHandle<Done>,
+    was_served: bool,
+}
+
+/// What the bystander did, all of which must be found afterwards.
+struct Done {
+    usernames: Vec<String>,
+    seq: u64,
+    longest: Duration,
+}
+
+impl Siege {
+    pub async fn begin() -> Self {
+        Self::begin_with(&[]).await
+    }
+
+    /// With settings, as `NAME=VALUE`.
+    pub async fn begin_with(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Process::serve_with(folder.path(), &args(settings)).await;
+        Self::of(server, folder).await
+    }
+
+    /// With so many descriptors at most.
+    pub async fn begin_with_descriptors(most: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Process::serve_with_descriptors(most, folder.path(), &[]).await;
+        Self::of(server, folder).await
+    }
+
+    async fn of(server: Process, folder: TempDir) -> Self {
+        let (told, rounds) = watch::channel(0);
+        let (enough, until) = watch::channel(false);
+        let bystander = tokio::spawn(stand_by(client(server.address()).await, told, until));
+        let mut siege = Self { server, _folder: folder, before: None, rounds, enough, bystander, was_served: false };
+        siege.wait_for_round(8).await;
+        siege.before = siege.server.memory();
+        siege
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address().parse().unwrap()
+    }
+
+    /// Waits until the bystander has been served in a round that began after this call.
+    pub async fn serves_others(&mut self) {
+        // One may be on its way.
+        let round = *self.rounds.borrow() + 2;
+        self.wait_for_round(round).await;
+        self.was_served = true;
+    }
+
+    /// Repeats the attack until the bystander has been served beside it.
+    pub async fn repeat<T>(&mut self, mut attack: impl AsyncFnMut() -> T) -> Vec<T> {
+        let round = *self.rounds.borrow() + 2;
+        let mut outcomes = Vec::new();
+        while *self.rounds.borrow() < round {
+            assert!(!self.bystander.is_finished(), "the bystander gave up");
+            outcomes.push(attack().await);
+        }
+        self.was_served = true;
+        outcomes
+    }
+
+    async fn wait_for_round(&mut self, round: u64) {
+        soon(self.rounds.wait_for(|done| *done >= round)).await.expect("the bystander gave up");
+    }
+
+    /// The bystander does nothing from here on.
+    pub fn leave_alone(&self) {
+        self.enough.send_replace(true);
+    }
+
+    /// Bytes by which the process has grown at most, where the system tells.
+    pub fn grown(&self) -> Option<u64> {
+        Some(self.server.peak_memory()?.saturating_sub(self.before?))
+    }
+
+    /// The attack changed nothing, and cost so many bytes of memory at most, beside what the bystander needs.
+    pub async fn withstood(self, attack: &str, most: u64) {
+        self.withstood_but(attack, most, 0).await;
+    }
+
+    /// The same, but that it made so many rooms, as it may.
+    pub async fn withstood_but(self, attack: &str, most: u64, rooms: usize) {
+        assert!(self.was_served, "nobody looked whether others are served");
+        self.leave_alone();
+        let grown = self.grown();
+        let done = soon(self.bystander).await.unwrap();
+        let mib = grown.unwrap_or_default() as f64 / MIB as f64;
+        eprintln!("{attack}: the process grew by {mib:.1} MiB at most; others waited for {:?} at most", done.longest);
+
+        let address = self.server.address();
+        assert_eq!(usernames(&mut client(address).await).await, done.usernames, "{attack}: nobody else came or went");
+        let channel = connection(address.parse().unwrap()).await;
+        let mut list =
+            ChatServiceClient::new(channel).list_rooms(ListRoomsRequest::default()).await.unwrap().into_inner();
+        let mut others = 0;
+        while let Some(room) = soon(list.message()).await.unwrap() {
+            match room.name.as_str() {
+                ROOM => assert_eq!(room.head_seq, done.seq, "{attack}: nobody else spoke"),
+                _ => others += 1,
+            }
+        }
+        assert_eq!(others, rooms, "{attack}: rooms of others");
+        assert!(grown.is_none_or(|grown| grown < most + BYSTANDER), "{attack}: {mib:.1} MiB are too much");
+        self.server.kill().await;
+    }
+}
+
+fn args<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    settings.iter().flat_map(|setting| ["--set", *setting]).collect()
+}
+
+const ROOM: &str = "bystanders";
+
+/// Creates a user, looks at it, and says so and hears it, again and again.
+async fn stand_by(mut client: Client, told: watch::Sender<u64>, mut until: watch::Receiver<bool>) -> Done {
+    let mut chat = Chat::open(&mut client, Some(ROOM)).await.unwrap();
+    let mut done = Done { usernames: Vec::new(), seq: 0, longest: Duration::ZERO };
+    while !*until.borrow() {
+        let began = Instant::now();
+        let username = format!("bystander{}", done.usernames.len());
+        let request = CreateUserRequest { username: username.clone(), ..CreateUserRequest::default() };
+        let created = soon(client.create_user(request)).await.unwrap().into_inner();
+        let request = GetUserRequest { id: created.id.clone(), ..GetUserRequest::default() };
+        assert_eq!(soon(client.get_user(request)).await.unwrap().into_inner(), created);
+        chat.say(ROOM, &username, "served").await;
+        let heard = chat.next().await;
+        assert_eq!((heard.user_id.as_str(), heard.text.as_str()), (username.as_str(), "served"));
+        done.longest = done.longest.max(began.elapsed());
+        done.seq = heard.seq;
+        done.usernames.push(username);
+        told.send_modify(|rounds| *rounds += 1);
+        // Not to be an attack itself.
+        _ = tokio::time::timeout(Duration::from_millis(10), until.wait_for(|enough| *enough)).await;
+    }
+    done
+}
+
+async fn usernames(client: &mut Client) -> Vec<String> {
+    let mut list = soon(client.list_users(ListUsersRequest::default())).await.unwrap().into_inner();
+    let mut names = Vec::new();
+    while let Some(user) = soon(list.message()).await.unwrap() {
+        names.push(user.username);
+    }
+    names
+}
