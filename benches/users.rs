@@ -33,7 +33,7 @@ async fn create(count: usize) -> (Users, Vec<Uuid>) {
     let folder = tempfile::tempdir().unwrap();
     let (engine, _feeds) = support::open(folder.path());
     let (feed, changes) = mpsc::channel(1);
-    let (users, follower) = users::start(settings(), engine, changes).await.unwrap();
+    let (users, follower) = users::start(settings(), engine, changes, Arc::default()).await.unwrap();
 
     let everybody: Vec<_> = (0..count).map(|number| Arc::new(user(number))).collect();
     let ids = everybody.iter().map(|user| user.id).collect();
@@ -70,6 +70,8 @@ fn settings() -> users::Settings {
         bulk: config.max_users_per_call,
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
+        concurrent_logins: config.max_concurrent_logins,
+        queued_logins: config.max_queued_logins,
         watchers: config.max_watchers,
         waiting_changes: config.max_waiting_changes,
     }
