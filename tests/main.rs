@@ -22,6 +22,7 @@ mod durable;
 mod half_close;
 mod house;
 mod kill;
+mod limits;
 mod ordered;
 mod presence;
 mod protocol;

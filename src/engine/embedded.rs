@@ -136,6 +136,7 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let lock = lock_folder(&settings.folder)?;
     let file = settings.folder.join("rialto.db");
     let database = |cause| OpenError::Database { file: file.clone(), cause };
+    create_private_file(&file).map_err(|cause| OpenError::Folder { folder: settings.folder.clone(), cause })?;
 
     let mut connection = Connection::open(&file).map_err(database)?;
     schema::prepare(&mut connection, &file)?;
@@ -201,6 +202,15 @@ fn create_private(folder: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     // Recursive is also whoever is content when somebody else was faster.
     builder.recursive(true).create(folder)
+}
+
+/// Makes the file, if it is not there, for its owner alone, also in a folder that others can read. SQLite's other files get its rights.
+fn create_private_file(file: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
 }
 
 #[async_trait]

@@ -195,7 +195,11 @@ async fn a_folder_that_is_made_is_its_owners_alone_and_another_stays_as_it_is() 
     fs::create_dir(&usual).unwrap();
     let made = above.join("made");
     for folder in [&shared, &made] {
-        open(&settings(folder), Arc::default()).unwrap().0.close().await;
+        let (engine, _feeds) = open(&settings(folder), Arc::default()).unwrap();
+        for file in ["rialto.db", "rialto.db-wal"] {
+            assert_eq!(mode(&folder.join(file)), 0o600, "{file}");
+        }
+        engine.close().await;
     }
     assert_eq!([mode(&made), mode(&shared)], [0o700, 0o751]);
     assert_eq!(mode(&above), mode(&usual), "only the data is private");

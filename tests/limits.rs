@@ -1,0 +1,181 @@
+//! Rates and counts by caller and by address, in token mode: nobody gets more by being many.
+
+use rialto::proto::{
+    rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
+    user::{ChatMessage, GetUserRequest, chat_message::Event},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::support::{
+    Chat, Hub, rejected, said,
+    tokens::{By, now},
+    wire::{Refusal, connection},
+};
+
+fn limited() -> Refusal {
+    Refusal::new(Code::ResourceExhausted, "RATE_LIMITED").retry()
+}
+
+/// A Chat stream in the lobby, on a connection of its own.
+async fn open(hub: &Hub, token: &str) -> Result<Chat, Status> {
+    let (sender, messages) = mpsc::channel(16);
+    let answer = hub.by(token).await.users.chat(ReceiverStream::new(messages)).await?;
+    Ok(Chat::new(sender, answer.into_inner()))
+}
+
+async fn get(by: &mut By) -> Result<(), Status> {
+    let request = GetUserRequest { username: "ada".into(), ..GetUserRequest::default() };
+    by.users.get_user(request).await.map(drop)
+}
+
+async fn publish(by: &mut By, room: &str) -> Result<(), Status> {
+    let message = Some(said(room, "", "canary of a limit"));
+    by.rooms.publish(PublishRequest { message }).await.map(drop)
+}
+
+/// Calls until it is refused, and how often it was not.
+async fn until_refused(mut call: impl AsyncFnMut() -> Result<(), Status>) -> (u32, Status) {
+    for n in 0..1000 {
+        if let Err(status) = call().await {
+            return (n, status);
+        }
+    }
+    panic!("nothing was refused")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_by_caller_however_many_connections_it_has() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_calls_per_second_per_caller = 2;
+        config.rate_burst_seconds = 10;
+    })
+    .await;
+    let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
+    let began = now();
+    let token = hub.token_of(&ada, 600);
+    let (passed, refused) = until_refused(async || get(&mut hub.by(&token).await).await).await;
+    let most = 20 + 2 * u32::try_from(now() - began + 1).unwrap();
+    assert!((20..=most).contains(&passed), "{passed} calls");
+    assert_eq!(Refusal::of(&refused), limited());
+    let after = refused.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+    assert!(after.as_secs_f32() <= 0.5, "{after:?}");
+    // Another token of the same user, and every other method, are the same caller.
+    let other = hub.token_of(&ada, 601);
+    let calls = async || {
+        let mut by = hub.by(&other).await;
+        by.rooms.list_rooms(ListRoomsRequest::default()).await.map(drop)?;
+        by.rooms.subscribe(SubscribeRequest::default()).await.map(drop)?;
+        by.rooms.get_history(GetHistoryRequest::default()).await.map(drop)
+    };
+    let (_, refused) = until_refused(calls).await;
+    assert_eq!(Refusal::of(&refused), limited());
+    get(&mut hub.by(&hub.token_of(&bob, 600)).await).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_by_address_whatever_token_comes_along() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_calls_per_second_per_address = 2;
+        config.rate_burst_seconds = 10;
+    })
+    .await;
+    let (passed, refused) = until_refused(async || {
+        let nobody = hub.by("garbage").await.users.get_user(GetUserRequest::default()).await;
+        let status = nobody.unwrap_err();
+        if status.code() == Code::Unauthenticated { Ok(()) } else { Err(status) }
+    })
+    .await;
+    assert!(passed >= 20, "{passed}");
+    assert_eq!(Refusal::of(&refused), limited());
+    assert_eq!(Refusal::of(&get(&mut hub.by(&hub.admin()).await).await.unwrap_err()), limited());
+}
+
+/// The first `rejected` among what comes.
+async fn first_rejected(chat: &mut Chat) -> ChatMessage {
+    loop {
+        let message = chat.next().await;
+        if matches!(message.event, Some(Event::Rejected(_))) {
+            return message;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_messages_per_second_per_caller = 1;
+        config.rate_burst_seconds = 10;
+    })
+    .await;
+    let ada = hub.user("ada").await;
+    let token = hub.token_of(&ada, 600);
+    let mut by = hub.by(&token).await;
+    let mut chats = Vec::new();
+    for _ in 0..2 {
+        chats.push(open(&hub, &token).await.unwrap());
+    }
+    for n in 0..10 {
+        chats[n % 2].say("lobby", "", "canary of a limit").await;
+        chats[n % 2].next().await;
+    }
+    let (passed, refused) = until_refused(async || publish(&mut by, "lobby").await).await;
+    assert!(passed <= 5, "{passed}: as many as were due meanwhile");
+    assert_eq!(Refusal::of(&refused), limited());
+    chats[0].send(ChatMessage { id: "mine".into(), ..said("lobby", "", "canary of a limit") }).await;
+    chats[0].send(ChatMessage { id: "mine too".into(), ..said("lobby", "", "canary of a limit") }).await;
+    let answer = first_rejected(&mut chats[0]).await;
+    let rejected = rejected(&answer);
+    assert_eq!((rejected.code, rejected.reason.as_str()), (Code::ResourceExhausted.into(), "RATE_LIMITED"));
+    assert!(rejected.id.starts_with("mine") && rejected.nth > 5, "{rejected:?}");
+    let after = rejected.retry_after.unwrap();
+    assert!(after.seconds <= 1 && (after.seconds, after.nanos) > (0, 0), "{after:?}");
+    publish(&mut hub.by(&hub.admin()).await, "lobby").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
+    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 2).await;
+    let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
+    let token = hub.token_of(&ada, 600);
+    let (first, _second) = (open(&hub, &token).await.unwrap(), open(&hub, &token).await.unwrap());
+    let refused = open(&hub, &token).await.err().unwrap();
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER").retry());
+    let _of_bob = open(&hub, &hub.token_of(&bob, 600)).await.unwrap();
+    drop(first);
+    hub.counts_become(|counts| counts.chats == 2).await;
+    open(&hub, &token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_brings_only_so_many_rooms_into_being() {
+    let hub = Hub::with_tokens(|config| config.max_rooms_per_user = 2).await;
+    let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
+    let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
+    let mut by_bob = hub.by(&hub.token_of(&bob, 600)).await;
+    for room in ["one", "two", "one"] {
+        publish(&mut by_ada, room).await.unwrap();
+    }
+    let refused = publish(&mut by_ada, "three").await.unwrap_err();
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_OF_USER").retry());
+    publish(&mut by_bob, "three").await.unwrap();
+    publish(&mut by_ada, "three").await.unwrap();
+}
+
+#[tokio::test]
+async fn in_open_mode_nobody_is_counted() {
+    let hub = Hub::start_with(|config| {
+        config.max_calls_per_second_per_address = 1;
+        config.max_messages_per_second_per_address = 1;
+        config.rate_burst_seconds = 1;
+        config.max_rooms_per_user = 1;
+    })
+    .await;
+    let mut by = By::over(connection(hub.address()).await, None);
+    for n in 0..20 {
+        let message = Some(said(&format!("room{n}"), "ada", "canary of a limit"));
+        by.rooms.publish(PublishRequest { message }).await.unwrap();
+    }
+}
