@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
+mod cert;
 mod client;
 mod completions;
 mod config;
@@ -33,7 +34,8 @@ Try it:
   rialto                                        serve on 127.0.0.1:50051, data in ./rialto-data
   rialto users create ada --email ada@example.com
   rialto users list
-  rialto serve --listen 127.0.0.1:0 --data :memory:";
+  rialto serve --listen 127.0.0.1:0 --data :memory:
+  rialto cert --dev                             certificates to try TLS with";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -44,6 +46,8 @@ enum Verb {
     Token(token::Token),
     /// Print the settings, and where each comes from.
     Config(Settings),
+    /// Make certificates to try TLS with.
+    Cert(cert::Cert),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -66,6 +70,15 @@ struct Settings {
     /// Serve others than this machine although nobody has to say who he is, or although tokens would be sent in the clear
     #[arg(long)]
     insecure: bool,
+    /// The server's certificate, for TLS: a PEM file, with those that lead to its root
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The private key of the certificate: a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Take only clients with a certificate of these authorities: a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
     /// How the log is written [default: auto]
     #[arg(long, value_name = "FORMAT", value_enum)]
     log_format: Option<LogFormat>,
@@ -85,6 +98,9 @@ impl Settings {
         give("data", self.data.map(Value::from));
         give("auth", self.auth.map(|mode| Value::from(format!("{mode:?}").to_lowercase())));
         give("insecure", self.insecure.then(|| Value::from(true)));
+        give("tls_cert", self.tls_cert.map(Value::from));
+        give("tls_key", self.tls_key.map(Value::from));
+        give("tls_client_ca", self.tls_client_ca.map(Value::from));
         give("log_format", self.log_format.map(|format| Value::from(format!("{format:?}").to_lowercase())));
         give("log", self.log.map(Value::from));
         let loaded = load(self.config.as_deref(), flags)?;
@@ -107,6 +123,7 @@ pub fn run() -> ExitCode {
         Verb::Users(users) => users.run(),
         Verb::Token(token) => token.run(),
         Verb::Config(settings) => config::run(settings),
+        Verb::Cert(cert) => cert.run(),
         Verb::Completions(completions) => completions.run(),
     };
     match outcome {

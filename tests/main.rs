@@ -33,6 +33,7 @@ mod rules;
 mod slow_reader;
 mod storm;
 mod stream_ends;
+mod tls;
 mod tokens;
 mod tooling;
 mod users;

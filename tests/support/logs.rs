@@ -5,11 +5,16 @@ use std::{
     fs::{self, File},
     io::Write,
     path::PathBuf,
-    process::Stdio,
     sync::{LazyLock, Mutex, Once},
 };
 
-use tracing_subscriber::{EnvFilter, fmt as lines};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::ChildStderr,
+    sync::watch,
+    task::JoinSet,
+};
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// As much as the hub can say, and what the libraries say to everybody.
 pub const LEVEL: &str = "info,rialto=trace";
@@ -34,20 +39,35 @@ pub fn keep() {
     static KEPT: Once = Once::new();
     KEPT.call_once(|| {
         let filter = EnvFilter::new(LEVEL);
-        lines().json().with_env_filter(filter).with_writer(Mutex::new(file("log"))).init();
+        fmt().json().with_env_filter(filter).with_writer(Mutex::new(file("log"))).init();
     });
 }
 
-/// For the standard error of a server in a process of its own.
-pub fn of_process() -> Stdio {
-    file("log").into()
+/// Keeps what a server logs that is a process of its own, and shows it.
+pub fn of_process(log: ChildStderr) -> (watch::Receiver<String>, JoinSet<()>) {
+    let (kept, shown) = watch::channel(String::new());
+    let mut file = file("log");
+    let mut lines = BufReader::new(log).lines();
+    let mut logging = JoinSet::new();
+    logging.spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            writeln!(file, "{line}").unwrap();
+            kept.send_modify(|log| {
+                log.push_str(&line);
+                log.push('\n');
+            });
+        }
+    });
+    (shown, logging)
 }
 
 /// Nobody may log this.
 pub fn is_said(text: &str) {
-    static SAID: LazyLock<Mutex<(HashSet<String>, File)>> = LazyLock::new(|| Mutex::new((HashSet::new(), file("texts"))));
+    static SAID: LazyLock<Mutex<(HashSet<String>, File)>> =
+        LazyLock::new(|| Mutex::new((HashSet::new(), file("texts"))));
     // Padding says nothing, and a line is one text.
-    let is_told_apart = text.len() >= SHORTEST && !text.contains('\n') && text.bytes().any(|byte| byte != text.as_bytes()[0]);
+    let is_told_apart =
+        text.len() >= SHORTEST && !text.contains('\n') && text.bytes().any(|byte| byte != text.as_bytes()[0]);
     let mut said = SAID.lock().unwrap();
     let (seen, texts) = &mut *said;
     if is_told_apart && seen.len() < 100_000 && seen.insert(text.to_owned()) {

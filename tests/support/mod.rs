@@ -1,6 +1,8 @@
 //! What the tests share: a server, clients of it, and ways to wait that are no sleeps.
 
 pub mod bare;
+pub mod certs;
+pub mod logs;
 pub mod process;
 pub mod raw;
 pub mod resuming;
@@ -57,6 +59,7 @@ impl Hub {
         let mut config =
             Config { listen: "127.0.0.1:0".parse().unwrap(), data: folder.path().into(), ..Config::default() };
         adjust(&mut config);
+        logs::keep();
         let server = server::start(&config).await.unwrap();
         Self { server, folder }
     }
@@ -81,6 +84,10 @@ impl Hub {
 
     pub async fn counts(&self) -> Counts {
         self.server.counts().await
+    }
+
+    pub fn reload(&self) {
+        self.server.reload();
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -194,6 +201,7 @@ impl Chat {
 
 /// A plain message of a client.
 pub fn said(room: &str, user_id: &str, text: &str) -> ChatMessage {
+    logs::is_said(text);
     ChatMessage { room: room.into(), user_id: user_id.into(), text: text.into(), ..ChatMessage::default() }
 }
 

@@ -5,15 +5,19 @@ use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
+    sync::watch,
+    task::JoinSet,
 };
 
-use super::soon;
+use super::{logs, soon};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_rialto");
 
 pub struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    log: watch::Receiver<String>,
+    _logging: JoinSet<()>,
     address: String,
 }
 
@@ -37,17 +41,31 @@ impl Process {
 
     async fn start(mut command: Command, data: &Path, args: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", logs::LEVEL, "--data"])
             .arg(data)
             .args(args)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (log, logging) = logs::of_process(child.stderr.take().unwrap());
         let line = soon(lines.next_line()).await.unwrap().expect("the server ended before it listened");
-        let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-        Self { child, lines, address }
+        let (scheme, address) = line.strip_prefix("listening on ").expect(&line).split_once("://").expect(&line);
+        assert_eq!(scheme, if args.contains(&"--tls-cert") { "https" } else { "http" });
+        Self { child, lines, log, _logging: logging, address: address.to_owned() }
+    }
+
+    /// Waits for a line of the log with this in it.
+    pub async fn logged(&mut self, what: &str) {
+        let has_it = |log: &String| log.contains(what);
+        assert!(soon(self.log.wait_for(has_it)).await.is_ok(), "the log ended without {what:?}");
+    }
+
+    /// What was logged so far.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
     }
 
     pub fn address(&self) -> &str {
