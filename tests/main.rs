@@ -23,6 +23,7 @@ mod half_close;
 mod house;
 mod kill;
 mod limits;
+mod logs;
 mod ordered;
 mod presence;
 mod protocol;

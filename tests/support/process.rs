@@ -41,7 +41,8 @@ impl Process {
 
     async fn start(mut command: Command, data: &Path, args: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", logs::LEVEL, "--data"])
+            .env("RIALTO_LOG", logs::LEVEL)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(args)
             .stdout(Stdio::piped())
