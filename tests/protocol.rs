@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use rialto::proto::{
-    rialto::v1::{ListRoomsRequest, PublishRequest, chat_service_client::ChatServiceClient},
-    user::{ChatMessage, Join, chat_message::Event},
+    rialto::v1::{
+        ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
+    },
+    user::{ChatMessage, DeleteUserRequest, Join, User, chat_message::Event},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::{
-    Chat, Hub, is_draining,
+    Chat, Hub,
+    certs::{Authority, Files, channel_of},
+    is_draining,
     raw::{CHAT, Raw, framed},
     said, soon,
+    tokens::By,
     wire::connection,
 };
 
@@ -206,6 +211,85 @@ async fn unknown_compression() -> End {
     end(&call.response.end().await.unwrap())
 }
 
+async fn refused_token(token: impl FnOnce(&Hub) -> String) -> End {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let token = token(&hub);
+    end(&hub.by(&token).await.users.chat(tokio_stream::empty()).await.unwrap_err())
+}
+
+async fn no_token() -> End {
+    refused(&Hub::with_tokens(|_| {}).await, "den").await
+}
+
+async fn ended_by_token(how: impl AsyncFnOnce(&Hub, User)) -> End {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user("ada").await;
+    // Good for another second or two, which is within the leeway.
+    let token = hub.token_of(&ada, -3);
+    let mut stream = hub.by(&token).await.rooms.subscribe(lobby()).await.unwrap().into_inner();
+    how(&hub, ada).await;
+    loop {
+        if let Err(status) = stream.message().await {
+            return end(&status);
+        }
+    }
+}
+
+fn lobby() -> SubscribeRequest {
+    SubscribeRequest { rooms: vec![Position::default()] }
+}
+
+async fn deleted_user() -> End {
+    ended_by_token(async |hub, ada| {
+        let mut admin = hub.by(&hub.admin()).await;
+        admin.users.delete_user(DeleteUserRequest { id: ada.id }).await.unwrap();
+    })
+    .await
+}
+
+async fn no_keys() -> End {
+    let issuer = rialto::config::Issuer {
+        issuer: "away".into(),
+        jwks_url: "http://127.0.0.1:1/jwks.json".into(),
+        ..Default::default()
+    };
+    let hub = Hub::with_tokens(|config| config.issuers.push(issuer)).await;
+    let token = hub.forge(|_, claims| claims["iss"] = "away".into());
+    end(&hub.by(&token).await.users.chat(tokio_stream::empty()).await.unwrap_err())
+}
+
+async fn foreign_certificate() -> End {
+    let authority = Authority::new("ours");
+    let files = Files::of(&authority.server());
+    files.replace_authority(&authority);
+    let hub = Hub::with_tokens(|config| files.configure(config)).await;
+    let shows = authority.client("eve");
+    let channel = channel_of(&hub.address().to_string(), &authority.pem(), Some(&shows)).await.unwrap();
+    let mut by = By::over(channel, Some(&hub.admin()));
+    end(&by.users.chat(tokio_stream::empty()).await.unwrap_err())
+}
+
+async fn too_many_streams_of_caller() -> End {
+    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 1).await;
+    let mut rooms = hub.by(&hub.admin()).await.rooms;
+    let _first = rooms.subscribe(lobby()).await.unwrap();
+    end(&rooms.subscribe(lobby()).await.unwrap_err())
+}
+
+async fn too_many_calls() -> End {
+    let hub = Hub::with_tokens(|config| {
+        config.max_calls_per_second_per_caller = 1;
+        config.rate_burst_seconds = 1;
+    })
+    .await;
+    let mut rooms = hub.by(&hub.admin()).await.rooms;
+    loop {
+        if let Err(status) = rooms.subscribe(lobby()).await {
+            return end(&status);
+        }
+    }
+}
+
 async fn too_many_streams() -> End {
     let hub = Hub::start_with(|config| config.max_streams = 1).await;
     let _first = hub.chat("den").await;
@@ -254,9 +338,17 @@ async fn streams_end_as_the_protocol_says() {
         ("you closed your side in the middle of a message", truncated().boxed()),
         ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
         ("you called a server without tokens by a name that is not this machine's", foreign_name().boxed()),
+        ("you showed no token, where tokens are asked for", no_token().boxed()),
+        ("your token is not good here", refused_token(|_| "garbage".into()).boxed()),
+        ("your token has expired, and no `refresh_token` came before", ended_by_token(async |_, _| {}).boxed()),
+        ("the user of your token is gone", deleted_user().boxed()),
+        ("the keys of your token's issuer cannot be had", no_keys().boxed()),
+        ("your certificate names somebody else than your token", foreign_certificate().boxed()),
         ("you compressed in a way that the server does not know", unknown_compression().boxed()),
         ("you sent a frame whose flag or compressed data is none, or no message where one is due", malformed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
+        ("you have as many streams as one caller may", too_many_streams_of_caller().boxed()),
+        ("you, or somebody at your address, called more often than may be", too_many_calls().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
         ("the room has as many members as it may", room_full().boxed()),
         ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),

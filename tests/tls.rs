@@ -1,6 +1,7 @@
 //! TLS: who is served by which certificate, who is not let in, and what changes while the server runs.
 
 mod dev;
+mod identity;
 mod limits;
 
 use std::{fs, io, net::SocketAddr, sync::Arc};

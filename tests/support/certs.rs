@@ -27,7 +27,7 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
 };
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Error, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
 use super::{Client, soon};
 
@@ -186,10 +186,15 @@ pub async fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<
 
 /// An ordinary client.
 pub async fn client_of(address: &str, ca: &str, shows: Option<&Pair>) -> Result<Client, Error> {
+    Ok(UserServiceClient::new(channel_of(address, ca, shows).await?))
+}
+
+/// The connection of one.
+pub async fn channel_of(address: &str, ca: &str, shows: Option<&Pair>) -> Result<Channel, Error> {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
     if let Some(Pair { cert, key }) = shows {
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls)?;
-    Ok(UserServiceClient::new(soon(endpoint.connect()).await?))
+    soon(endpoint.connect()).await
 }
