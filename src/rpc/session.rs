@@ -3,6 +3,8 @@
 //! The session is the response body, and the request half is part of it: whatever ends the one ends the other. Chat has both halves;
 //! a subscription only listens.
 
+mod waiting;
+
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -13,7 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use http_body::{Body, Frame};
 use prost::DecodeError;
 use tokio_stream::Stream as _;
@@ -25,13 +27,14 @@ use super::{
     status::{self, Failure},
 };
 use crate::{
-    auth::{self, Auth},
+    auth::Auth,
     batch,
     caller::Caller,
-    engine::{Appended, Error as EngineError, Receipt, Record, Refused, RoomName},
-    hub::{self, Ended, Entered, Removed, Stream, Subscription},
+    engine::{Appended, Error as EngineError, Record, Refused, RoomName},
+    hub::{self, Ended, Removed, Stream, Subscription},
     proto::user::{ChatMessage, Draining, Duplicate, Left, chat_message::Event},
 };
+use waiting::{Inflight, Waiting};
 
 /// What a session is made of.
 pub(super) struct Start {
@@ -86,24 +89,6 @@ enum Incoming {
 }
 
 pub(super) type Requests = Streaming<Result<ChatMessage, DecodeError>>;
-
-/// A message on its way.
-enum Waiting {
-    /// For its place in the log's queue.
-    Append { nth: u64, room: RoomName, place: BoxFuture<'static, Result<Receipt, Refused>> },
-    /// For a place in the room, and where that is.
-    Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<Entered, hub::Error>> },
-    /// For the outcomes of everything said before.
-    Leave { room: RoomName },
-    /// For what the keys say of another token.
-    GoOn { nth: u64, room: String, id: String, expires_at: BoxFuture<'static, Result<i64, auth::Error>> },
-}
-
-struct Inflight {
-    nth: u64,
-    room: RoomName,
-    receipt: Receipt,
-}
 
 impl Session {
     pub(super) fn new(start: Start) -> Self {

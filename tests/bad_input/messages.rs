@@ -85,7 +85,7 @@ fn rows() -> Vec<Row> {
         row(ChatMessage { room: "attic".into(), ..typing("ada") }, Code::FailedPrecondition, "NOT_IN_ROOM"),
         bad(typing(""), "INVALID_USER_ID"),
         bad(typing("a\n"), "INVALID_USER_ID"),
-        row(event(refresh), Code::Unimplemented, "UNIMPLEMENTED"),
+        row(event(refresh), Code::FailedPrecondition, "TOKENS_OFF"),
         bad(with_text(Event::Leave(Leave {})), "INVALID_TEXT"),
         bad(with_text(join(Join::default())), "INVALID_TEXT"),
     ]);
