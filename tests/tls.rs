@@ -6,7 +6,11 @@ mod limits;
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use rialto::{proto::user::CreateUserRequest, server::Counts};
+use rialto::{
+    config::Config,
+    proto::user::{CreateUserRequest, GetUserRequest},
+    server::{self, Counts},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -38,6 +42,22 @@ async fn mutual(authority: &Authority, clients: &Authority) -> (Hub, Files) {
 }
 
 #[tokio::test]
+async fn a_server_without_its_files_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["no.pem", "no-key.pem"].map(|name| folder.path().join(name));
+    let config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: folder.path().join("data"),
+        tls_cert: files[0].clone(),
+        tls_key: files[1].clone(),
+        ..Config::default()
+    };
+    let error = server::start(&config).await.unwrap_err().to_string();
+    assert!(error.contains("no.pem cannot be read"), "{error}");
+    assert!(!config.data.exists(), "nothing else was begun");
+}
+
+#[tokio::test]
 async fn both_versions_of_tls_are_spoken_and_above_them_both_of_http() {
     let authority = Authority::new("ours");
     let files = Files::of(&authority.server());
@@ -59,28 +79,6 @@ async fn both_versions_of_tls_are_spoken_and_above_them_both_of_http() {
     }
     let mut client = client_of(&hub.address().to_string(), &authority.pem(), None).await.unwrap();
     client.create_user(CreateUserRequest { username: "ada".into(), ..CreateUserRequest::default() }).await.unwrap();
-}
-
-#[tokio::test]
-async fn much_goes_through_to_one_who_reads_late() {
-    const N: usize = 200;
-    let authority = Authority::new("ours");
-    let files = Files::of(&authority.server());
-    let hub = Hub::start_with(|config| files.configure(config)).await;
-    let stream = connect(hub.address(), &speaking(&authority, None, &[&TLS13], &[b"h2"])).await.unwrap();
-    let mut raw = Raw::over(stream, hub.address()).await;
-    let mut late = raw.chat("den").await;
-    raw.freeze();
-    let mut client = client_of(&hub.address().to_string(), &authority.pem(), None).await.unwrap();
-    let mut talker = Chat::open(&mut client, Some("den")).await.unwrap();
-    for n in 0..N {
-        talker.say("den", "ada", &format!("{n:04096}")).await;
-        talker.next().await;
-    }
-    raw.thaw();
-    for n in 0..N {
-        assert_eq!(late.response.next().await.text, format!("{n:04096}"));
-    }
 }
 
 #[tokio::test]
@@ -230,7 +228,7 @@ async fn only_clients_with_a_good_certificate_are_served() {
     hub.counts_become(|counts| *counts == before).await;
     chat.say("den", "ada", "still here").await;
     assert_eq!(chat.next().await.text, "still here");
-    let eve = rialto::proto::user::GetUserRequest { username: "eve".into(), ..Default::default() };
+    let eve = GetUserRequest { username: "eve".into(), ..GetUserRequest::default() };
     assert_eq!(client.get_user(eve).await.unwrap_err().code(), Code::NotFound);
 }
 

@@ -102,11 +102,6 @@ impl Raw {
         self.awake.send_replace(false);
     }
 
-    /// Goes on.
-    pub fn thaw(&self) {
-        self.awake.send_replace(true);
-    }
-
     /// Closes TCP without a word of HTTP/2.
     pub async fn hang_up(mut self) {
         soon(self.driver.shutdown()).await;
