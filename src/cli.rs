@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
+mod cert;
 mod completions;
 mod config;
 mod serve;
@@ -31,7 +32,8 @@ Try it:
   rialto                                        serve on 127.0.0.1:50051, data in ./rialto-data
   rialto users create ada --email ada@example.com
   rialto users list
-  rialto serve --listen 127.0.0.1:0 --data :memory:";
+  rialto serve --listen 127.0.0.1:0 --data :memory:
+  rialto cert --dev                             certificates to try TLS with";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -41,6 +43,8 @@ enum Verb {
     Users(users::Users),
     /// Print the settings, and where each comes from.
     Config(Settings),
+    /// Make certificates to try TLS with.
+    Cert(cert::Cert),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -60,6 +64,15 @@ struct Settings {
     /// Serve others than this machine although nobody has to say who he is
     #[arg(long)]
     insecure: bool,
+    /// The server's certificate, for TLS: a PEM file, with those that lead to its root
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The private key of the certificate: a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Take only clients with a certificate of these authorities: a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
     /// How the log is written [default: auto]
     #[arg(long, value_name = "FORMAT", value_enum)]
     log_format: Option<LogFormat>,
@@ -78,6 +91,9 @@ impl Settings {
         give("listen", self.listen.map(Value::from));
         give("data", self.data.map(Value::from));
         give("insecure", self.insecure.then(|| Value::from(true)));
+        give("tls_cert", self.tls_cert.map(Value::from));
+        give("tls_key", self.tls_key.map(Value::from));
+        give("tls_client_ca", self.tls_client_ca.map(Value::from));
         give("log_format", self.log_format.map(|format| Value::from(format!("{format:?}").to_lowercase())));
         give("log", self.log.map(Value::from));
         let loaded = load(self.config.as_deref(), flags)?;
@@ -99,6 +115,7 @@ pub fn run() -> ExitCode {
         Verb::Serve(settings) => serve::run(settings),
         Verb::Users(users) => users.run(),
         Verb::Config(settings) => config::run(settings),
+        Verb::Cert(cert) => cert.run(),
         Verb::Completions(completions) => completions.run(),
     };
     match outcome {

@@ -13,7 +13,6 @@ use std::{
     future::{Future, poll_fn},
     io, mem,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -39,7 +38,7 @@ use places::{Place, Places};
 use socket::Socket;
 pub(crate) use tls::Tls;
 pub use tls::{TlsError, TlsFiles};
-use together::{Together, Turn, together};
+use together::together;
 use watched::Watched;
 
 /// Limits and deadlines of connections.
@@ -137,19 +136,33 @@ where
 }
 
 /// Keeps the place of a connection until its end, and says how it ended.
-async fn run(place: Place, peer: SocketAddr, connection: impl Future<Output = Result<(), Fault>>) {
-    let _place = place;
-    match connection.await {
-        Ok(()) => tracing::debug!(%peer, "connection ended"),
-        Err(error) => tracing::debug!(%peer, %error, "connection failed"),
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would hold what it is given twice, for each connection")]
+fn run<C>(place: Place, peer: SocketAddr, connection: C) -> impl Future<Output = ()> + use<C>
+where
+    C: Future<Output = Result<(), Fault>>,
+{
+    async move {
+        match connection.await {
+            Ok(()) => tracing::debug!(%peer, "connection ended"),
+            Err(error) => tracing::debug!(%peer, %error, "connection failed"),
+        }
+        drop(place);
     }
 }
 
-/// What runs a connection, once it is clear how its bytes come.
+/// Bytes that an HTTP/1 connection may buffer. No call comes that way.
+const HTTP_1_BUFFER: usize = 16 * 1024;
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a connection's bytes come: as they are, or through TLS, which is large and therefore elsewhere.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// What runs a connection to its end, which a drain brings near.
 fn begin<S, B>(
     http: &auto::Builder<StreamExecutor>,
     service: S,
-    io: Wire,
+    wire: Wire,
     peer: Peer,
     first_bytes: Duration,
 ) -> impl Future<Output = Result<(), Fault>> + Send + use<S, B>
@@ -164,49 +177,28 @@ where
         request.extensions_mut().insert(peer.clone());
         request
     });
-    let (io, turn) = together(Socket::new(io, first_bytes));
+    let (io, turn) = together(Socket::new(wire, first_bytes));
     // Boxed before it goes into the task, which would hold it twice: as what it is given, and as what it runs.
-    let connection = Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).into_owned());
-    drive(connection, turn)
-}
-
-/// Bytes that an HTTP/1 connection may buffer. No call comes that way.
-const HTTP_1_BUFFER: usize = 16 * 1024;
-
-/// How a connection's bytes come: as they are, or through TLS, which is large and therefore elsewhere.
-type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
-type Io = Socket<Wire>;
-
-type Connection<S> = auto::Connection<'static, TokioIo<Together<Io>>, TowerToHyperService<S>, StreamExecutor>;
-
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-
-/// Runs a connection to its end, which a drain brings near.
-async fn drive<S, B>(mut connection: Pin<Box<Connection<S>>>, turn: Turn<Io>) -> Result<(), Fault>
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<Fault>,
-    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<Fault>,
-{
-    // Not a token: every look at one takes a lock that all connections share, and a delivery is a look.
-    let handle = Stream::current();
-    let mut told = false;
-    poll_fn(|cx| {
-        handle.register(cx.waker());
-        if handle.is_draining() && !mem::replace(&mut told, true) {
-            connection.as_mut().graceful_shutdown();
-        }
-        let ended = connection.as_mut().poll(cx);
-        // Also of its last turn, if nobody has shut the socket down: as much of it as the system takes.
-        match turn.poll_end(cx) {
-            Poll::Ready(Err(error)) if ended.is_pending() => Poll::Ready(Err(error.into())),
-            _ => ended,
-        }
-    })
-    .await
+    let mut connection =
+        Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).into_owned());
+    async move {
+        // Not a token: every look at one takes a lock that all connections share, and a delivery is a look.
+        let handle = Stream::current();
+        let mut told = false;
+        poll_fn(|cx| {
+            handle.register(cx.waker());
+            if handle.is_draining() && !mem::replace(&mut told, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            let ended = connection.as_mut().poll(cx);
+            // Also of its last turn, if nobody has shut the socket down: as much of it as the system takes.
+            match turn.poll_end(cx) {
+                Poll::Ready(Err(error)) if ended.is_pending() => Poll::Ready(Err(error.into())),
+                _ => ended,
+            }
+        })
+        .await
+    }
 }
 
 fn http(settings: &Settings, tasks: &Tasks) -> auto::Builder<StreamExecutor> {
@@ -252,3 +244,6 @@ where
         self.streams.spawn(stream);
     }
 }
+
+#[cfg(test)]
+mod tests;

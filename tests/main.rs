@@ -30,5 +30,6 @@ mod rooms_by_the_thousand;
 mod slow_reader;
 mod storm;
 mod stream_ends;
+mod tls;
 mod tooling;
 mod users;

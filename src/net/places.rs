@@ -142,7 +142,8 @@ mod tests {
         assert!(places.take(at("127.0.0.1")).is_none());
         assert_eq!(places.taken().by_address.len(), 1);
         drop(place);
-        assert_eq!((places.taken().all.connections, places.taken().by_address.len()), (0, 0));
+        let taken = places.taken();
+        assert_eq!((taken.all.connections, taken.by_address.len()), (0, 0));
     }
 
     #[test]

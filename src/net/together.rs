@@ -110,7 +110,7 @@ fn lock<I>(kept: &Mutex<Kept<I>>) -> MutexGuard<'_, Kept<I>> {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, duplex};
 
     use super::*;
 
@@ -133,6 +133,21 @@ mod tests {
         io.shutdown().await.unwrap();
         assert_eq!(far.read(&mut received).await.unwrap(), 3, "an end takes along what waits");
         assert_eq!(far.read(&mut received).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_the_socket_keeps_itself_goes_out_at_the_end_of_the_turn_too() {
+        let (near, mut far) = duplex(4);
+        let (mut io, turn) = together(BufWriter::with_capacity(1024, near));
+        let end = || std::future::poll_fn(|cx| turn.poll_end(cx));
+        io.write_all(b"one two ").await.unwrap();
+        assert!(end().now_or_never().is_none(), "the peer takes four bytes, and then no more");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is kept twice");
+        let mut received = [0; 8];
+        let (ended, read) = tokio::join!(end(), far.read_exact(&mut received));
+        ended.unwrap();
+        read.unwrap();
+        assert_eq!(&received, b"one two ");
     }
 
     #[tokio::test]

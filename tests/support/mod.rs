@@ -1,5 +1,6 @@
 //! What the tests share: a server, clients of it, and ways to wait that are no sleeps.
 
+pub mod certs;
 pub mod process;
 pub mod raw;
 pub mod resuming;
@@ -78,6 +79,10 @@ impl Hub {
 
     pub async fn counts(&self) -> Counts {
         self.server.counts().await
+    }
+
+    pub fn reload(&self) {
+        self.server.reload();
     }
 
     pub fn metrics(&self) -> &Metrics {

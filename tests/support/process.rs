@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
 };
 
 use super::soon;
@@ -12,23 +12,49 @@ use super::soon;
 pub struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    log: Option<Lines<BufReader<ChildStderr>>>,
     address: String,
 }
 
 impl Process {
     /// Serves on a free port and this folder; it listens when this returns.
     pub async fn serve(data: &Path) -> Self {
+        Self::start(data, &[], Stdio::inherit()).await
+    }
+
+    /// The same with more arguments, and a log that [`logged`](Self::logged) reads.
+    pub async fn serve_with(data: &Path, arguments: &[&str]) -> Self {
+        Self::start(data, arguments, Stdio::piped()).await
+    }
+
+    async fn start(data: &Path, arguments: &[&str], log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rialto"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
             .arg(data)
+            .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let log = child.stderr.take().map(|log| BufReader::new(log).lines());
         let line = soon(lines.next_line()).await.unwrap().expect("the server ended before it listened");
-        let address = line.strip_prefix("listening on http://").expect(&line).to_owned();
-        Self { child, lines, address }
+        let (scheme, address) = line.strip_prefix("listening on ").expect(&line).split_once("://").expect(&line);
+        assert_eq!(scheme, if arguments.contains(&"--tls-cert") { "https" } else { "http" });
+        Self { child, lines, log, address: address.to_owned() }
+    }
+
+    /// Waits until this stands in a line of the log.
+    pub async fn logged(&mut self, what: &str) {
+        let log = self.log.as_mut().expect("the log is inherited");
+        while let Some(line) = soon(log.next_line()).await.unwrap() {
+            eprintln!("{line}");
+            if line.contains(what) {
+                return;
+            }
+        }
+        panic!("the log ended without {what:?}");
     }
 
     pub fn address(&self) -> &str {

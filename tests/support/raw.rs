@@ -10,7 +10,12 @@ use h2::{
 use http::{HeaderMap, Method, Request};
 use prost::Message;
 use rialto::proto::user::ChatMessage;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+};
 use tonic::Status;
 
 use super::soon;
@@ -40,7 +45,8 @@ impl Raw {
         Self::over(stream, address).await
     }
 
-    async fn over(stream: TcpStream, address: SocketAddr) -> Self {
+    /// On a connection that is there already.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, address: SocketAddr) -> Self {
         // A stream that is not read must not hold the others of its connection.
         let handshake = Builder::new().initial_connection_window_size(8 << 20).handshake(stream);
         let (requests, mut connection) = soon(handshake).await.unwrap();
@@ -106,7 +112,7 @@ impl Raw {
     }
 }
 
-async fn drive(connection: Connection<TcpStream>, mut awake: watch::Receiver<bool>) {
+async fn drive(connection: Connection<impl AsyncRead + AsyncWrite + Unpin>, mut awake: watch::Receiver<bool>) {
     let mut connection = pin!(connection);
     loop {
         tokio::select! {

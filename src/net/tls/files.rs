@@ -41,14 +41,9 @@ pub enum TlsError {
         /// What the system said.
         cause: io::Error,
     },
-    /// A file is not what a PEM file is.
-    #[error("{file} is not a whole PEM file: {cause}")]
-    Malformed {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong with it.
-        cause: pem::Error,
-    },
+    /// A file is not what a PEM file is. (What the parser says may have in it what stands in the file.)
+    #[error("{0} is not a whole PEM file: it is damaged, or cut off")]
+    Malformed(PathBuf),
     /// A file that should have certificates has none.
     #[error("there is no certificate in {0}: it must be a PEM file, with a line BEGIN CERTIFICATE")]
     NoCertificate(PathBuf),
@@ -119,7 +114,7 @@ impl TlsFiles {
         let chain = certificates(&self.cert, &contents.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|cause| match cause {
             pem::Error::NoItemsFound => TlsError::NoKey(self.key.clone()),
-            cause => TlsError::Malformed { file: self.key.clone(), cause },
+            _ => TlsError::Malformed(self.key.clone()),
         })?;
         // Named, because the process may have other users of rustls, with defaults of their own.
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
@@ -160,7 +155,7 @@ impl TlsFiles {
 fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|cause| TlsError::Malformed { file: file.to_owned(), cause })?;
+        .map_err(|_| TlsError::Malformed(file.to_owned()))?;
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate(file.to_owned()));
     }
