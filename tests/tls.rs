@@ -5,7 +5,11 @@ mod limits;
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use rialto::{proto::user::CreateUserRequest, server::Counts};
+use rialto::{
+    config::Config,
+    proto::user::{CreateUserRequest, GetUserRequest},
+    server::{self, Counts},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -34,6 +38,22 @@ async fn mutual(authority: &Authority, clients: &Authority) -> (Hub, Files) {
     let files = Files::of(&authority.server());
     files.replace_authority(clients);
     (Hub::start_with(|config| files.configure(config)).await, files)
+}
+
+#[tokio::test]
+async fn a_server_without_its_files_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["no.pem", "no-key.pem"].map(|name| folder.path().join(name));
+    let config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data: folder.path().join("data"),
+        tls_cert: files[0].clone(),
+        tls_key: files[1].clone(),
+        ..Config::default()
+    };
+    let error = server::start(&config).await.unwrap_err().to_string();
+    assert!(error.contains("no.pem cannot be read"), "{error}");
+    assert!(!config.data.exists(), "nothing else was begun");
 }
 
 #[tokio::test]
@@ -207,7 +227,7 @@ async fn only_clients_with_a_good_certificate_are_served() {
     hub.counts_become(|counts| *counts == before).await;
     chat.say("den", "ada", "still here").await;
     assert_eq!(chat.next().await.text, "still here");
-    let eve = rialto::proto::user::GetUserRequest { username: "eve".into(), ..Default::default() };
+    let eve = GetUserRequest { username: "eve".into(), ..GetUserRequest::default() };
     assert_eq!(client.get_user(eve).await.unwrap_err().code(), Code::NotFound);
 }
 

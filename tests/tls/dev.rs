@@ -40,7 +40,7 @@ fn pair(folder: &Path, name: &str) -> Pair {
 
 /// The arguments behind `rialto serve` in the last line that has them.
 fn serves(printed: &str) -> Vec<&str> {
-    printed.lines().filter_map(|line| line.strip_prefix("rialto serve ")).last().unwrap().split(' ').collect()
+    printed.lines().rev().find_map(|line| line.strip_prefix("rialto serve ")).unwrap().split(' ').collect()
 }
 
 #[tokio::test]
