@@ -26,6 +26,9 @@ fn flood(octets: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     iter::once(call).chain(iter::repeat_n(octets.repeat(WRITE / octets.len()), FLOOD / WRITE))
 }
 
+/// More octets than the system itself keeps for a connection, in both directions.
+const BUFFERED: usize = 64 << 20;
+
 fn settings() -> Vec<u8> {
     // The window of new streams.
     frame(SETTINGS, NONE, 0, &[0, 4, 0, 0, 0xff, 0xff])
@@ -69,6 +72,7 @@ async fn whoever_does_not_read_the_answers_is_held_back() {
                 if taken.load(Ordering::Relaxed) == before && before > 0 {
                     return before;
                 }
+                assert!(before < ATTACKERS * BUFFERED, "{what}: it goes on reading");
             }
         };
         tokio::select! {
