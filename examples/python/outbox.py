@@ -67,21 +67,24 @@ class Outbox:
         with self._changed:
             self._send_from = math.inf
 
-    def next(self, stream: int) -> pb.ChatMessage | None:
-        """Waits for the next message to send; None: this stream has no more to send."""
+    def next(self, stream: int, until: float = math.inf) -> pb.ChatMessage | None:
+        """Waits for the next message to send; None: this stream has no more to send. Raises TimeoutError at the moment `until`."""
         with self._changed:
             while stream == self._stream:
-                delay = self._send_from - time.monotonic()
-                if delay > 0:
-                    self._changed.wait(min(delay, threading.TIMEOUT_MAX))
-                    continue
-                for unanswered in self._unanswered.values():
-                    if not unanswered.sent:
-                        unanswered.sent = True
-                        return unanswered.message
-                if self._finished and not self._unanswered:
-                    return None
-                self._changed.wait()
+                now = time.monotonic()
+                if now >= until:
+                    raise TimeoutError
+                wake_at = until
+                if now < self._send_from:
+                    wake_at = min(until, self._send_from)
+                else:
+                    for unanswered in self._unanswered.values():
+                        if not unanswered.sent:
+                            unanswered.sent = True
+                            return unanswered.message
+                    if self._finished and not self._unanswered:
+                        return None
+                self._changed.wait(min(wake_at - now, threading.TIMEOUT_MAX))
             return None
 
     def answered(self, message_id: str) -> int:
