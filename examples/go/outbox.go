@@ -77,20 +77,30 @@ func (o *outbox) hold() {
 	o.from = time.Time{}
 }
 
-// next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given.
-func (o *outbox) next(ctx context.Context) *userpb.ChatMessage {
+// next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given; and nil
+// and true at the moment until, if that is not zero.
+func (o *outbox) next(ctx context.Context, until time.Time) (message *userpb.ChatMessage, late bool) {
 	for ctx.Err() == nil {
+		var alarm <-chan time.Time
+		if !until.IsZero() {
+			left := time.Until(until)
+			if left <= 0 {
+				return nil, true
+			}
+			alarm = time.After(left)
+		}
 		message, done, wait := o.poll()
 		if message != nil || done {
-			return message
+			return message, false
 		}
 		select {
 		case <-o.changed:
 		case <-wait:
+		case <-alarm:
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // poll returns the next message to send, or that there is none left, or when to look again, beside when something has changed.
