@@ -24,7 +24,7 @@ def test_three_languages_outlive_their_server_in_one_room(
 
 def go_on_through_restarts(server: Server, users: dict[str, Example]) -> None:
     endings = [server.kill] * KILLS + [server.stop]
-    typed = {user: [f"{user}-{i}" for i in range(2 * LINES_AT_ONCE * len(endings))] for user in users}
+    typed = {user: [f"{user} says {i}" for i in range(2 * LINES_AT_ONCE * len(endings))] for user in users}
     in_all = sum(map(len, typed.values()))
     chats = {
         user: example.start("chat", "--room", "phoenix", "--user", user, "--expect", str(in_all))
