@@ -1,12 +1,13 @@
 """The real server, started anew for every test that asks for it, and the example clients."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ LISTENING = re.compile(r"listening on https?://(127\.0\.0\.1:\d+)")
 
 # Every token begins so: it is what `{"` becomes in Base64.
 TOKEN = "eyJ"
-# Of all users that tests create, and one that nobody has; the first is that of `unary`.
-PASSWORDS = {"correct horse", "battery staple", "wrong staple"}
+PASSWORD = "battery staple"
+WRONG_PASSWORD = "battery stable"
+# The last is what `unary` gives its user.
+PASSWORDS = {PASSWORD, WRONG_PASSWORD, "correct horse"}
 
 EXAMPLES: dict[str, list[str]] = {
     "python": [str(REPOSITORY / ".venv/bin/python"), str(REPOSITORY / "examples/python/main.py")],
@@ -55,6 +58,10 @@ class Server:
         listening = LISTENING.fullmatch(line)
         assert listening, f"the first line does not say where the server listens:\n{self._program.story()}"
         self.address = listening[1]
+
+    def tell(self, verb: str, *arguments: str) -> Ended:
+        """Runs another verb on the same data."""
+        return run([self._binary, verb, "--data", self.data, *arguments])
 
     def kill(self) -> None:
         self._program.kill()
@@ -115,13 +122,16 @@ class Example:
     command: list[str]
     server: str
     options: Sequence[str | Path] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def run(self, *arguments: str) -> Ended:
         return run(self._with(arguments), environment=self.environment)
 
     def start(self, *arguments: str) -> Program:
         return Program(self._with(arguments), environment=self.environment)
+
+    def on(self, server: str) -> "Example":
+        return dataclasses.replace(self, server=server)
 
     def _with(self, arguments: Sequence[str]) -> list[str | Path]:
         return [*self.command, "--server", self.server, *self.options, *arguments]

@@ -1,6 +1,5 @@
 """D4 and D5, as the example clients keep them: servers end under them, and they go on without loss or duplicate."""
 
-import dataclasses
 from pathlib import Path
 
 from conftest import Example, Server
@@ -76,7 +75,7 @@ def end_all(chats: dict[str, Program]) -> dict[str, Ended]:
 
 def test_what_was_sent_but_never_arrived_is_sent_again(example: Example) -> None:
     with Proxy(example.server) as proxy:
-        chat = dataclasses.replace(example, server=proxy.address).start("chat", "--user", "ada")
+        chat = example.on(proxy.address).start("chat", "--user", "ada")
         try:
             chat.wait_for_error(lambda line: line == "ready")
             proxy.swallow("requests")
@@ -95,7 +94,7 @@ def test_what_was_sent_but_never_arrived_is_sent_again(example: Example) -> None
 def test_what_was_published_but_not_answered_is_shown_once(example: Example) -> None:
     with Proxy(example.server) as proxy:
         witness = example.start("chat", "--user", "witness", "--expect", "101")
-        chat = dataclasses.replace(example, server=proxy.address).start("chat", "--user", "ada")
+        chat = example.on(proxy.address).start("chat", "--user", "ada")
         try:
             for each in (witness, chat):
                 each.wait_for_error(lambda line: line == "ready")
@@ -157,7 +156,7 @@ def test_another_log_is_told_as_a_gap_and_followed_from_there(
 
 def test_a_message_that_may_be_sent_again_later_is_sent_again(example: Example) -> None:
     with HubThatRefuses() as hub:
-        chat = dataclasses.replace(example, server=hub.address).start("chat", "--user", "ada")
+        chat = example.on(hub.address).start("chat", "--user", "ada")
         try:
             chat.send_lines([PUBLISHED_BEFORE, "now or later"])
             chat.end_input()

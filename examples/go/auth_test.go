@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"rialto-example/authpb"
+)
+
+// shortLogin gives a first token that is to be renewed at once, and counts.
+type shortLogin struct {
+	authpb.AuthServiceClient
+	logins, refreshes atomic.Int32
+}
+
+func (s *shortLogin) Login(context.Context, *authpb.LoginRequest, ...grpc.CallOption) (*authpb.LoginResponse, error) {
+	s.logins.Add(1)
+	return &authpb.LoginResponse{Tokens: &authpb.Tokens{AccessToken: "first", RefreshToken: "once"}}, nil
+}
+
+func (s *shortLogin) Refresh(context.Context, *authpb.RefreshRequest, ...grpc.CallOption) (*authpb.RefreshResponse, error) {
+	s.refreshes.Add(1)
+	hour := durationpb.New(time.Hour)
+	return &authpb.RefreshResponse{Tokens: &authpb.Tokens{AccessToken: "next", AccessExpiresIn: hour, RefreshToken: "later"}}, nil
+}
+
+func TestManyCallsWaitForOneRefresh(t *testing.T) {
+	server := &shortLogin{}
+	session := newSession("ada", "battery staple")
+	session.client = server
+	if first, err := session.value(); err != nil || first != "first" {
+		t.Fatal(first, err)
+	}
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			if token, err := session.value(); err != nil || token != "next" {
+				t.Error(token, err)
+			}
+		})
+	}
+	calls.Wait()
+	if logins, refreshes := server.logins.Load(), server.refreshes.Load(); logins != 1 || refreshes != 1 {
+		t.Fatal(logins, refreshes)
+	}
+}

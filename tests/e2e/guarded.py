@@ -1,0 +1,99 @@
+"""A hub that asks who calls, by tokens, and mostly over TLS."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from auth import Session, with_token
+from connection import connect
+from conftest import EXAMPLES, PASSWORD, Example, Server, free_port, served
+from programs import run
+from stubs import user_pb2 as pb
+from stubs import user_pb2_grpc
+
+OPERATOR = "root"
+ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Those of `rialto cert --dev`: of an authority of its own, a server, and a client by the name that is given."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, binary: Path, folder: Path, client: str = "nobody") -> "Certificates":
+        ended = run([binary, "cert", "--dev", "--dir", folder, "--client", client])
+        assert ended.exit_code == 0, ended.errors
+        return cls(folder)
+
+    def of_server(self) -> list[str | Path]:
+        return ["--tls-cert", self.folder / "server.pem", "--tls-key", self.folder / "server-key.pem"]
+
+    def client_authority(self) -> list[str | Path]:
+        return ["--tls-client-ca", self.folder / "ca.pem"]
+
+    def authority(self) -> list[str | Path]:
+        return ["--ca", self.folder / "ca.pem"]
+
+    def of_client(self) -> list[str | Path]:
+        return ["--cert", self.folder / "client.pem", "--key", self.folder / "client-key.pem"]
+
+
+@dataclass
+class Guarded:
+    """Its users have the names of the languages that they speak; one more is an admin."""
+
+    server: Server
+    certificates: Certificates | None
+    ids: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def user(self, language: str, *options: str | Path, name: str = "", password: str = PASSWORD) -> Example:
+        """Logs in."""
+        return self._example(language, ["--login", name or language, *options], {"RIALTO_PASSWORD": password})
+
+    def bearer(self, language: str, token: str) -> Example:
+        """Has only a token."""
+        return self._example(language, [], {"RIALTO_TOKEN": token})
+
+    def nobody(self, language: str) -> Example:
+        return self._example(language, [], {})
+
+    def _example(self, language: str, options: Sequence[str | Path], environment: dict[str, str]) -> Example:
+        authority = self.certificates.authority() if self.certificates else []
+        return Example(EXAMPLES[language], self.server.address, [*authority, *options], environment)
+
+    def access_token(self, name: str) -> str:
+        """One that nothing renews."""
+        with self._connect() as channel:
+            return Session(channel, name, PASSWORD).access().value
+
+    def operators_token(self) -> str:
+        ended = self.server.tell("token", "--name", OPERATOR, "--role", "admin")
+        assert ended.exit_code == 0, ended.errors
+        return ended.output[0]
+
+    def create_users(self) -> None:
+        token = self.operators_token()
+        with self._connect() as channel:
+            stub = user_pb2_grpc.UserServiceStub(with_token(channel, lambda: token))
+            for name in [*EXAMPLES, ADMIN]:
+                self.ids[name] = stub.CreateUser(pb.CreateUserRequest(username=name, password=PASSWORD)).id
+            stub.UpdateUser(pb.UpdateUserRequest(id=self.ids[ADMIN], roles=pb.Roles(values=["admin"])))
+
+    def _connect(self):
+        return connect(self.server.address, self.certificates and self.certificates.folder / "ca.pem")
+
+
+@contextmanager
+def guard(binary: Path, folder: Path, *settings: str, tls: bool = True) -> Iterator[Guarded]:
+    certificates = Certificates.make(binary, folder / "tls") if tls else None
+    arguments = ["--auth", "token", *(part for setting in settings for part in ("--set", setting))]
+    if certificates:
+        arguments += certificates.of_server()
+    with served(Server(binary, folder / "data", free_port(), arguments)) as server:
+        guarded = Guarded(server, certificates)
+        guarded.create_users()
+        yield guarded
