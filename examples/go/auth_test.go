@@ -13,9 +13,10 @@ import (
 	"rialto-example/authpb"
 )
 
-// shortLogin gives a first token that is to be renewed at once, and counts.
+// shortLogin gives a first token that is to be renewed at once, and the next when all callers are there. It counts.
 type shortLogin struct {
 	authpb.AuthServiceClient
+	callers           sync.WaitGroup
 	logins, refreshes atomic.Int32
 }
 
@@ -26,6 +27,7 @@ func (s *shortLogin) Login(context.Context, *authpb.LoginRequest, ...grpc.CallOp
 
 func (s *shortLogin) Refresh(context.Context, *authpb.RefreshRequest, ...grpc.CallOption) (*authpb.RefreshResponse, error) {
 	s.refreshes.Add(1)
+	s.callers.Wait()
 	hour := durationpb.New(time.Hour)
 	return &authpb.RefreshResponse{Tokens: &authpb.Tokens{AccessToken: "next", AccessExpiresIn: hour, RefreshToken: "later"}}, nil
 }
@@ -37,9 +39,12 @@ func TestManyCallsWaitForOneRefresh(t *testing.T) {
 	if first, err := session.value(); err != nil || first != "first" {
 		t.Fatal(first, err)
 	}
+	const callers = 20
+	server.callers.Add(callers)
 	var calls sync.WaitGroup
-	for range 20 {
+	for range callers {
 		calls.Go(func() {
+			server.callers.Done()
 			if token, err := session.value(); err != nil || token != "next" {
 				t.Error(token, err)
 			}

@@ -48,7 +48,8 @@ type resumingChat struct {
 	reconnectAt time.Time // As the server asked when it announced its end; otherwise zero.
 }
 
-func newResumingChat(client userpb.UserServiceClient, room, user string, history uint32, onLost func(error), session *session) *resumingChat {
+func newResumingChat(client userpb.UserServiceClient, room, user string, history uint32, onLost func(error),
+	session *session) *resumingChat {
 	return &resumingChat{
 		client: client, room: room, user: user, history: history, onLost: onLost, session: session,
 		outbox:  newOutbox(),

@@ -31,7 +31,9 @@ const serviceConfig = {
   ],
 };
 
-/** A connection, for any number of clients. With the certificates of an authority, by TLS; with a certificate and its key, as its holder. */
+/**
+ * A connection, for any number of clients. With the certificates of an authority, by TLS; with a certificate and its key, as its holder.
+ */
 export function connect(server, { ca, cert, key }) {
   const [authority, ownKey, own] = [ca, key, cert].map((file) => (file ? readFileSync(file) : null));
   const credentials = ca ? grpc.credentials.createSsl(authority, ownKey, own) : grpc.credentials.createInsecure();

@@ -93,9 +93,9 @@ function checkConnection({ server, ca, cert, key, login, token }) {
 async function passwordOf(name) {
   if (process.env.RIALTO_PASSWORD !== undefined) return process.env.RIALTO_PASSWORD;
   if (!process.stdin.isTTY) throw new UsageError('--login needs RIALTO_PASSWORD, or a terminal to ask for it');
-  process.stderr.write(`Password of ${name}: `);
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const terminal = readline.createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  process.stderr.write(`Password of ${name}: `);
   try {
     for await (const line of terminal) return line;
     throw new UsageError('no password was given');

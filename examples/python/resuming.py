@@ -106,7 +106,7 @@ class ResumingChat:
                     yield message
                 return
             except TimeoutError:
-                pass
+                assert self._session, "without one there is no moment to renew at"
             try:
                 token, renew_at = self._session.access()
             except grpc.RpcError:

@@ -22,8 +22,7 @@ MODULES = {definition.removesuffix(".proto") + suffix: definition for definition
 
 def _up_to_date() -> bool:
     return all(
-        (GENERATED / module).exists()
-        and (GENERATED / module).stat().st_mtime >= (PROTO / definition).stat().st_mtime
+        (GENERATED / module).exists() and (GENERATED / module).stat().st_mtime >= (PROTO / definition).stat().st_mtime
         for module, definition in MODULES.items()
     )
 

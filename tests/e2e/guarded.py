@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 from auth import Session, with_token
 from connection import connect
 from conftest import EXAMPLES, PASSWORD, Example, Server, free_port, served
@@ -63,7 +64,12 @@ class Guarded:
 
     def _example(self, language: str, options: Sequence[str | Path], environment: dict[str, str]) -> Example:
         authority = self.certificates.authority() if self.certificates else []
-        return Example(EXAMPLES[language], self.server.address, [*authority, *options], environment)
+        return Example(EXAMPLES[language], self.address, [*authority, *options], environment)
+
+    @property
+    def address(self) -> str:
+        """By its name: Node warns about certificates for a bare address."""
+        return self.server.address.replace("127.0.0.1", "localhost")
 
     def access_token(self, name: str) -> str:
         """One that nothing renews."""
@@ -83,14 +89,14 @@ class Guarded:
                 self.ids[name] = stub.CreateUser(pb.CreateUserRequest(username=name, password=PASSWORD)).id
             stub.UpdateUser(pb.UpdateUserRequest(id=self.ids[ADMIN], roles=pb.Roles(values=["admin"])))
 
-    def _connect(self):
-        return connect(self.server.address, self.certificates and self.certificates.folder / "ca.pem")
+    def _connect(self) -> grpc.Channel:
+        return connect(self.address, self.certificates.folder / "ca.pem" if self.certificates else None)
 
 
 @contextmanager
 def guard(binary: Path, folder: Path, *settings: str, tls: bool = True) -> Iterator[Guarded]:
     certificates = Certificates.make(binary, folder / "tls") if tls else None
-    arguments = ["--auth", "token", *(part for setting in settings for part in ("--set", setting))]
+    arguments: list[str | Path] = ["--auth", "token", *(part for setting in settings for part in ("--set", setting))]
     if certificates:
         arguments += certificates.of_server()
     with served(Server(binary, folder / "data", free_port(), arguments)) as server:

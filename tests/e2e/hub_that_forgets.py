@@ -103,7 +103,10 @@ class HubThatForgets(user_pb2_grpc.UserServiceServicer, auth_pb2_grpc.AuthServic
         expires_in = Duration()
         expires_in.FromMilliseconds(int(next(self._lives) * 1000))
         return auth_pb2.Tokens(
-            access_token=self._access, access_expires_in=expires_in, refresh_token=self._refresh, refresh_expires_in=expires_in
+            access_token=self._access,
+            access_expires_in=expires_in,
+            refresh_token=self._refresh,
+            refresh_expires_in=expires_in,
         )
 
 

@@ -101,9 +101,7 @@ def test_three_languages_chat_on_past_the_expiry_of_their_tokens(binary: Path, t
 
 def test_three_languages_outlive_their_server_and_stay_logged_in(binary: Path, tmp_path: Path) -> None:
     with guard(binary, tmp_path, SHORT_LIFE, *NO_RATES) as guarded:
-        go_on_through_restarts(
-            guarded.server, {guarded.ids[language]: guarded.user(language) for language in EXAMPLES}
-        )
+        go_on_through_restarts(guarded.server, {guarded.ids[language]: guarded.user(language) for language in EXAMPLES})
 
 
 def test_a_client_certificate_must_be_of_the_authority_and_name_the_user(
