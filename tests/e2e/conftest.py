@@ -17,8 +17,8 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 LISTENING = re.compile(r"listening on https?://(127\.0\.0\.1:\d+)")
 
-# Every token begins so: it is what `{"` becomes in Base64.
-TOKEN = "eyJ"
+# What tokens begin with: a JWT with what `{"` becomes in Base64, a refresh token with a mark of its own.
+TOKENS = {"eyJ", "rialto_rt_"}
 PASSWORD = "battery staple"
 WRONG_PASSWORD = "battery stable"
 # The last is what `unary` gives its user.
@@ -77,7 +77,7 @@ class Server:
         for program in self._programs:
             ended = program.wait()
             printed = "\n".join([*ended.output, *ended.errors])
-            told = [secret for secret in {TOKEN} | PASSWORDS | typed if secret in printed]
+            told = [secret for secret in TOKENS | PASSWORDS | typed if secret in printed]
             assert not told, [line for line in printed.splitlines() if any(secret in line for secret in told)][:5]
 
 

@@ -20,27 +20,26 @@ ADMIN = "admin"
 
 @dataclass(frozen=True)
 class Certificates:
-    """Those of `rialto cert --dev`: of an authority of its own, a server, and a client by the name that is given."""
+    """Those of `rialto cert --dev`: of an authority of their own, for a server and for clients."""
 
+    binary: Path
     folder: Path
-
-    @classmethod
-    def make(cls, binary: Path, folder: Path, client: str = "nobody") -> "Certificates":
-        ended = run([binary, "cert", "--dev", "--dir", folder, "--client", client])
-        assert ended.exit_code == 0, ended.errors
-        return cls(folder)
 
     def of_server(self) -> list[str | Path]:
         return ["--tls-cert", self.folder / "server.pem", "--tls-key", self.folder / "server-key.pem"]
 
-    def client_authority(self) -> list[str | Path]:
-        return ["--tls-client-ca", self.folder / "ca.pem"]
+    def of_client(self, name: str) -> list[str | Path]:
+        self.make(name)
+        return ["--cert", self.folder / f"{name}.pem", "--key", self.folder / f"{name}-key.pem"]
 
-    def authority(self) -> list[str | Path]:
-        return ["--ca", self.folder / "ca.pem"]
+    @property
+    def authority(self) -> Path:
+        return self.folder / "ca.pem"
 
-    def of_client(self) -> list[str | Path]:
-        return ["--cert", self.folder / "client.pem", "--key", self.folder / "client-key.pem"]
+    def make(self, client: str) -> None:
+        """Keeps what is there already."""
+        ended = run([self.binary, "cert", "--dev", "--dir", self.folder, "--client", client])
+        assert ended.exit_code == 0, ended.errors
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Guarded:
         return self._example(language, [], {})
 
     def _example(self, language: str, options: Sequence[str | Path], environment: dict[str, str]) -> Example:
-        authority = self.certificates.authority() if self.certificates else []
+        authority = ["--ca", self.certificates.authority] if self.certificates else []
         return Example(EXAMPLES[language], self.address, [*authority, *options], environment)
 
     @property
@@ -90,14 +89,15 @@ class Guarded:
             stub.UpdateUser(pb.UpdateUserRequest(id=self.ids[ADMIN], roles=pb.Roles(values=["admin"])))
 
     def _connect(self) -> grpc.Channel:
-        return connect(self.address, self.certificates.folder / "ca.pem" if self.certificates else None)
+        return connect(self.address, self.certificates.authority if self.certificates else None)
 
 
 @contextmanager
 def guard(binary: Path, folder: Path, *settings: str, tls: bool = True) -> Iterator[Guarded]:
-    certificates = Certificates.make(binary, folder / "tls") if tls else None
     arguments: list[str | Path] = ["--auth", "token", *(part for setting in settings for part in ("--set", setting))]
+    certificates = Certificates(binary, folder / "tls") if tls else None
     if certificates:
+        certificates.make("nobody")
         arguments += certificates.of_server()
     with served(Server(binary, folder / "data", free_port(), arguments)) as server:
         guarded = Guarded(server, certificates)

@@ -107,34 +107,28 @@ def test_three_languages_outlive_their_server_and_stay_logged_in(binary: Path, t
 def test_a_client_certificate_must_be_of_the_authority_and_name_the_user(
     guarded: Guarded, binary: Path, tmp_path: Path, language: str
 ) -> None:
-    own, of_another_authority = (
-        Certificates.make(binary, tmp_path / folder, client=guarded.ids[language]) for folder in ("own", "another")
-    )
     guarded.server.stop()
-    guarded.certificates = own
-    guarded.server.arguments = ["--auth", "token", *own.of_server(), *own.client_authority()]
+    guarded.server.arguments = [*guarded.server.arguments, "--tls-client-ca", guarded.certificates.authority]
     guarded.server.start()
 
-    with_certificate = guarded.user(language, *own.of_client())
+    id, own, of_another = guarded.ids[language], guarded.certificates, Certificates(binary, tmp_path / "another")
+    with_certificate = guarded.user(language, *own.of_client(id))
     assert with_certificate.run("list").exit_code == 0
-    assert say(with_certificate, "by my certificate") == [f"{guarded.ids[language]}: by my certificate"]
+    assert say(with_certificate, "by my certificate") == [f"{id}: by my certificate"]
 
-    somebody_else = guarded.user(language, *own.of_client(), name=ADMIN)
+    somebody_else = guarded.user(language, *own.of_client(id), name=ADMIN)
     for command in ("list", "chat"):
         assert_refused(somebody_else.run(command), "PERMISSION_DENIED", "CERTIFICATE_MISMATCH")
-    for stranger in [guarded.user(language), guarded.user(language, *of_another_authority.of_client())]:
-        ended = stranger.run("list")
-        assert (ended.exit_code, ended.output) == (1, [])
-        assert ended.errors[0].startswith("UNAVAILABLE: "), ended.errors
+    for stranger in [guarded.user(language), guarded.user(language, *of_another.of_client(id))]:
+        assert_not_connected(stranger.run("list"))
 
 
 def test_a_server_of_another_authority_is_told_nothing(
     guarded: Guarded, binary: Path, tmp_path: Path, language: str
 ) -> None:
-    guarded.certificates = Certificates.make(binary, tmp_path / "another")
-    ended = guarded.user(language).run("list")
-    assert (ended.exit_code, ended.output) == (1, [])
-    assert any(line.startswith("UNAVAILABLE: ") for line in ended.errors), ended.errors
+    guarded.certificates = Certificates(binary, tmp_path / "another")
+    guarded.certificates.make("nobody")
+    assert_not_connected(guarded.user(language).run("list"))
 
 
 def test_secrets_go_in_the_clear_only_to_this_machine(binary: Path, tmp_path: Path, language: str) -> None:
@@ -171,6 +165,13 @@ def assert_refused(ended: Ended, status: str, reason: str) -> None:
     assert (ended.exit_code, ended.output) == (1, []), ended
     assert ended.errors[0].startswith(f"{status}: "), ended.errors
     assert f"  reason: {reason}" in ended.errors[1:], ended.errors
+
+
+def assert_not_connected(ended: Ended) -> None:
+    assert (ended.exit_code, ended.output) == (1, []), ended
+    assert any(line.startswith("UNAVAILABLE: ") for line in ended.errors), (
+        ended.errors
+    )  # Python tells of the handshake before.
 
 
 def assert_usage_error(ended: Ended, words: str) -> None:
