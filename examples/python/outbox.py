@@ -28,6 +28,7 @@ class Outbox:
         self._finished = False
         self._stream = 0  # The stream that sends now.
         self._send_from = math.inf
+        self._window = MAX_UNANSWERED  # So many may be under way.
 
     def put(self, message: pb.ChatMessage) -> None:
         """Waits for a place."""
@@ -78,10 +79,11 @@ class Outbox:
                 if now < self._send_from:
                     wake_at = min(until, self._send_from)
                 else:
-                    for unanswered in self._unanswered.values():
-                        if not unanswered.sent:
-                            unanswered.sent = True
-                            return unanswered.message
+                    under_way = sum(each.sent for each in self._unanswered.values())
+                    unsent = (each for each in self._unanswered.values() if not each.sent)
+                    if under_way < self._window and (first := next(unsent, None)):
+                        first.sent = True
+                        return first.message
                     if self._finished and not self._unanswered:
                         return None
                 self._changed.wait(min(wake_at - now, threading.TIMEOUT_MAX))
@@ -92,11 +94,17 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
             unanswered = self._unanswered.pop(message_id, None)
+            if not self._unanswered:
+                self._window = MAX_UNANSWERED
             return unanswered.number if unanswered else 0
 
     def again(self, message_id: str, delay: float) -> int:
-        """Has the message sent once more, after so many seconds. Returns its number."""
+        """Has the message sent once more, after so many seconds. Returns its number.
+
+        From then on one is sent at a time, until none is left: all at once would be too many again, and out of order.
+        """
         with self._changed:
+            self._window = 1
             self._send_from = max(self._send_from, time.monotonic() + delay)
             self._changed.notify_all()
             unanswered = self._unanswered.get(message_id)

@@ -104,6 +104,25 @@ def test_three_languages_outlive_their_server_and_stay_logged_in(binary: Path, t
         go_on_through_restarts(guarded.server, {guarded.ids[language]: guarded.user(language) for language in EXAMPLES})
 
 
+def test_who_says_too_much_is_slowed_down_and_loses_nothing(binary: Path, tmp_path: Path, language: str) -> None:
+    with guard(binary, tmp_path, "max_messages_per_second_per_caller=50", "rate_burst_seconds=1") as guarded:
+        lines = [f"much to say {i}" for i in range(200)]
+        chat = guarded.user(language).start("chat")
+        try:
+            chat.send_lines(lines)
+            chat.end_input()
+            ended = chat.wait()
+        finally:
+            chat.kill()
+    assert ended.exit_code == 0, ended
+    said = [line.split(": ", 1)[1] for line in ended.output]
+    assert sorted(said) == sorted(lines)
+    # What was under way with the first that came too soon may be overtaken; then one comes at a time.
+    assert said[-50:] == sorted(said[-50:], key=lines.index)
+    rejected = [line for line in ended.errors if "RATE_LIMITED" in line]
+    assert 0 < len(rejected) < 3 * len(lines), len(rejected)
+
+
 def test_a_client_certificate_must_be_of_the_authority_and_name_the_user(
     guarded: Guarded, binary: Path, tmp_path: Path, language: str
 ) -> None:
