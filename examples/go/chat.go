@@ -12,11 +12,11 @@ import (
 
 // chat sends lines of standard input to one room and prints what arrives in it. It ends after the end of the input, but not before it has
 // received the expected number of messages.
-func chat(ctx context.Context, client userpb.UserServiceClient, room, user string, history uint32, expect int) error {
+func chat(ctx context.Context, client userpb.UserServiceClient, room, user string, history uint32, expect int, session *session) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	chat := newResumingChat(client, room, user, history, showLost)
+	chat := newResumingChat(client, room, user, history, showLost, session)
 	enough := make(chan struct{})
 	if expect <= 0 {
 		close(enough)

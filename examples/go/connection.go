@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -52,21 +57,44 @@ var reconnecting = grpc.ConnectParams{
 var pings = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}
 
 // connect returns a connection as a client of a service should open one. It connects with the first call.
-func connect(server string) (*grpc.ClientConn, error) {
-	return grpc.NewClient(server,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func connect(server string, transport credentials.TransportCredentials, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(server, append(options,
+		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithConnectParams(reconnecting),
 		grpc.WithKeepaliveParams(pings),
-		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
 			invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 			return invoke(withRequestID(ctx), method, request, reply, connection, options...)
 		}),
-		grpc.WithStreamInterceptor(func(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string,
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string,
 			open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
 			return open(withRequestID(ctx), description, connection, method, options...)
 		}),
-	)
+	)...)
+}
+
+// transport returns how to speak: with the certificates of an authority, by TLS; with a certificate and its key, as its holder.
+func transport(ca, cert, key string) (credentials.TransportCredentials, error) {
+	if ca == "" {
+		return insecure.NewCredentials(), nil
+	}
+	authorities, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !config.RootCAs.AppendCertsFromPEM(authorities) {
+		return nil, errors.New(ca + ": no certificate")
+	}
+	if cert != "" {
+		own, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	return credentials.NewTLS(config), nil
 }
 
 // withRequestID adds an x-request-id, by which the call can be found in logs.
@@ -97,6 +125,17 @@ func describe(err error) string {
 // codeName spells a code as the gRPC documentation does: NOT_FOUND, where Go says NotFound.
 func codeName(number codes.Code) string {
 	return code.Code(number).String()
+}
+
+// reasonOf returns what the server calls it, for programs, or nothing.
+func reasonOf(err error) string {
+	failure, _ := status.FromError(err)
+	for _, detail := range failure.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info.GetReason()
+		}
+	}
+	return ""
 }
 
 // retryDelay returns how long to wait at least before the call is made again, and false if it would fail again.

@@ -9,24 +9,37 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/term"
+	"google.golang.org/grpc"
+
 	"rialto-example/userpb"
 )
 
 //go:generate ./generate
 
-const help = `usage: rialto-example [--server HOST:PORT] COMMAND
+const help = `usage: rialto-example [OPTION...] COMMAND
 
   --server HOST:PORT    default: localhost:50051
+  --ca FILE             use TLS, and trust the authorities in this PEM file
+  --cert FILE           show the server this certificate; needs --key
+  --key FILE            the private key of the certificate
+  --login NAME          log in, and call with the tokens of this user
 
   unary                 create, get, update and delete a user
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat --user NAME      send the lines of standard input to a room, print what arrives;
+  chat                  send the lines of standard input to a room, print what arrives;
                         go on after a lost connection
+    --user NAME         who says it; with a token, the server knows
     --room ROOM         default: lobby
     --history N         begin with the last N messages of the room
     --expect N          stay until N messages have arrived, also after the input's end
+
+Secrets come from the environment, for anybody can see the arguments of a program:
+
+  RIALTO_PASSWORD       the password for --login; without it, it is asked for
+  RIALTO_TOKEN          without --login: the token of every call
 `
 
 var errUsage = errors.New("usage")
@@ -49,6 +62,10 @@ func main() {
 func run(ctx context.Context, arguments []string) error {
 	flags := newFlags("rialto-example")
 	server := flags.String("server", "localhost:50051", "")
+	ca := flags.String("ca", "", "")
+	cert := flags.String("cert", "", "")
+	key := flags.String("key", "", "")
+	name := flags.String("login", "", "")
 	if err := parse(flags, arguments); err != nil {
 		return err
 	}
@@ -56,14 +73,44 @@ func run(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("%w: no command given", errUsage)
 	}
 	command, operands := flags.Arg(0), flags.Args()[1:]
+	if (*cert != "" || *key != "") && (*ca == "" || *cert == "" || *key == "") {
+		return fmt.Errorf("%w: --cert and --key need each other, and --ca", errUsage)
+	}
+	token := os.Getenv("RIALTO_TOKEN")
+	known := *name != "" || token != "" // The server knows who calls.
+	if known && *ca == "" && !isLoopback(*server) {
+		return fmt.Errorf("%w: passwords and tokens do not go to %s in the clear: give --ca", errUsage, *server)
+	}
 
-	connection, err := connect(*server)
+	transport, err := transport(*ca, *cert, *key)
+	if err != nil {
+		return err
+	}
+	var session *session
+	var options []grpc.DialOption
+	if *name != "" {
+		password, err := passwordOf(*name)
+		if err != nil {
+			return err
+		}
+		session = newSession(*name, password)
+		options = bearer(session.value).interceptors()
+	} else if known {
+		options = bearer(func() (string, error) { return token, nil }).interceptors()
+	}
+	connection, err := connect(*server, transport, options...)
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	client := userpb.NewUserServiceClient(connection)
+	if session != nil {
+		session.use(connection)
+		defer session.logout()
+	}
+	return perform(ctx, userpb.NewUserServiceClient(connection), session, known, command, operands)
+}
 
+func perform(ctx context.Context, client userpb.UserServiceClient, session *session, known bool, command string, operands []string) error {
 	switch command {
 	case "unary":
 		return unary(ctx, client)
@@ -88,13 +135,28 @@ func run(ctx context.Context, arguments []string) error {
 		if err := parse(flags, operands); err != nil {
 			return err
 		}
-		if *user == "" {
-			return fmt.Errorf("%w: chat needs --user", errUsage)
+		if *user == "" && !known {
+			return fmt.Errorf("%w: chat needs --user or --login", errUsage)
 		}
-		return chat(ctx, client, *room, *user, uint32(*history), *expect)
+		return chat(ctx, client, *room, *user, uint32(*history), *expect, session)
 	default:
 		return fmt.Errorf("%w: unknown command %s", errUsage, command)
 	}
+}
+
+// passwordOf returns the password in the environment, or asks for it without showing it.
+func passwordOf(name string) (string, error) {
+	if password, ok := os.LookupEnv("RIALTO_PASSWORD"); ok {
+		return password, nil
+	}
+	input := int(os.Stdin.Fd())
+	if !term.IsTerminal(input) {
+		return "", fmt.Errorf("%w: --login needs RIALTO_PASSWORD, or a terminal to ask for it", errUsage)
+	}
+	fmt.Fprintf(os.Stderr, "Password of %s: ", name)
+	password, err := term.ReadPassword(input)
+	fmt.Fprintln(os.Stderr)
+	return string(password), err
 }
 
 // newFlags returns a set of flags that leaves it to main to print.

@@ -22,6 +22,7 @@ type outbox struct {
 	number     uint64
 	finished   bool
 	from       time.Time // When to send; zero: not on this stream.
+	window     int       // So many may be under way.
 }
 
 type unanswered struct {
@@ -31,7 +32,7 @@ type unanswered struct {
 }
 
 func newOutbox() *outbox {
-	return &outbox{places: make(chan struct{}, maxUnanswered), changed: make(chan struct{}, 1)}
+	return &outbox{places: make(chan struct{}, maxUnanswered), changed: make(chan struct{}, 1), window: maxUnanswered}
 }
 
 // put waits for a place.
@@ -77,20 +78,30 @@ func (o *outbox) hold() {
 	o.from = time.Time{}
 }
 
-// next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given.
-func (o *outbox) next(ctx context.Context) *userpb.ChatMessage {
+// next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given; and nil
+// and true at the moment until, if that is not zero.
+func (o *outbox) next(ctx context.Context, until time.Time) (message *userpb.ChatMessage, late bool) {
 	for ctx.Err() == nil {
+		var alarm <-chan time.Time
+		if !until.IsZero() {
+			left := time.Until(until)
+			if left <= 0 {
+				return nil, true
+			}
+			alarm = time.After(left)
+		}
 		message, done, wait := o.poll()
 		if message != nil || done {
-			return message
+			return message, false
 		}
 		select {
 		case <-o.changed:
 		case <-wait:
+		case <-alarm:
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // poll returns the next message to send, or that there is none left, or when to look again, beside when something has changed.
@@ -103,8 +114,14 @@ func (o *outbox) poll() (message *userpb.ChatMessage, done bool, wait <-chan tim
 	if delay := time.Until(o.from); delay > 0 {
 		return nil, false, time.After(delay)
 	}
+	underWay := 0
 	for _, each := range o.unanswered {
-		if !each.sent {
+		if each.sent {
+			underWay++
+		}
+	}
+	for _, each := range o.unanswered {
+		if !each.sent && underWay < o.window {
 			each.sent = true
 			return each.message, false, nil
 		}
@@ -120,16 +137,21 @@ func (o *outbox) answered(id string) uint64 {
 		if each.message.GetId() == id {
 			o.unanswered = slices.Delete(o.unanswered, i, i+1)
 			<-o.places
+			if len(o.unanswered) == 0 {
+				o.window = maxUnanswered
+			}
 			return each.number
 		}
 	}
 	return 0
 }
 
-// again has the message sent once more, after that time. It returns its number.
+// again has the message sent once more, after that time. It returns its number. From then on one is sent at a time, until none is left: all
+// at once would be too many again, and out of order.
 func (o *outbox) again(id string, delay time.Duration) uint64 {
 	o.mu.Lock()
 	defer o.unlock()
+	o.window = 1
 	if moment := time.Now().Add(delay); !o.from.IsZero() && moment.After(o.from) {
 		o.from = moment
 	}

@@ -27,7 +27,8 @@ const (
 // loses and repeats nothing.
 //
 // What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once.
+// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
+// stream outlives the access token that it began with: before that expires, the stream is sent the next.
 //
 // One goroutine runs it, another may send.
 type resumingChat struct {
@@ -36,6 +37,7 @@ type resumingChat struct {
 	user    string
 	history uint32
 	onLost  func(error)
+	session *session // nil: there is no token to renew.
 	outbox  *outbox
 
 	joined      bool
@@ -46,9 +48,10 @@ type resumingChat struct {
 	reconnectAt time.Time // As the server asked when it announced its end; otherwise zero.
 }
 
-func newResumingChat(client userpb.UserServiceClient, room, user string, history uint32, onLost func(error)) *resumingChat {
+func newResumingChat(client userpb.UserServiceClient, room, user string, history uint32, onLost func(error),
+	session *session) *resumingChat {
 	return &resumingChat{
-		client: client, room: room, user: user, history: history, onLost: onLost,
+		client: client, room: room, user: user, history: history, onLost: onLost, session: session,
 		outbox:  newOutbox(),
 		backoff: minBackoff,
 	}
@@ -90,6 +93,13 @@ func (c *resumingChat) run(ctx context.Context, show func(*userpb.ChatMessage)) 
 
 // stream makes one call and follows it to its end.
 func (c *resumingChat) stream(ctx context.Context, show func(*userpb.ChatMessage), waitForReady bool) error {
+	var token accessToken
+	if c.session != nil {
+		var err error
+		if token, err = c.session.token(); err != nil {
+			return err
+		}
+	}
 	// In no room at first: only a join can say where to go on.
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, "rialto-rooms", ""))
 	call, err := c.client.Chat(ctx, grpc.WaitForReady(waitForReady))
@@ -100,7 +110,7 @@ func (c *resumingChat) stream(ctx context.Context, show func(*userpb.ChatMessage
 	c.outbox.hold()
 	join := c.join()
 	var sending sync.WaitGroup
-	sending.Go(func() { sendAll(ctx, call, join, c.outbox) })
+	sending.Go(func() { c.sendAll(ctx, call, join, token) })
 	defer sending.Wait()
 	defer cancel()
 
@@ -131,8 +141,8 @@ func (c *resumingChat) join() *userpb.ChatMessage {
 }
 
 // sendAll sends until the call has ended, or there is nothing more to say. What goes wrong with the call, its receiving side says.
-func sendAll(ctx context.Context, call userpb.UserService_ChatClient, join *userpb.ChatMessage, outbox *outbox) {
-	for message := join; message != nil; message = outbox.next(ctx) {
+func (c *resumingChat) sendAll(ctx context.Context, call userpb.UserService_ChatClient, join *userpb.ChatMessage, token accessToken) {
+	for message := join; message != nil; message, token = c.next(ctx, token) {
 		if call.Send(message) != nil {
 			return
 		}
@@ -140,6 +150,21 @@ func sendAll(ctx context.Context, call userpb.UserService_ChatClient, join *user
 	if ctx.Err() == nil {
 		_ = call.CloseSend()
 	}
+}
+
+// next returns what to send next, and the token that the stream has then: in time the message is the next token.
+func (c *resumingChat) next(ctx context.Context, token accessToken) (*userpb.ChatMessage, accessToken) {
+	message, late := c.outbox.next(ctx, token.renewAt)
+	if !late {
+		return message, token
+	}
+	token, err := c.session.token()
+	if err != nil {
+		// The stream ends with its token. The next one says what is wrong, if it still is.
+		return c.next(ctx, accessToken{})
+	}
+	renewal := &userpb.RefreshToken{Token: token.value}
+	return &userpb.ChatMessage{Event: &userpb.ChatMessage_RefreshToken{RefreshToken: renewal}}, token
 }
 
 // take returns whether the caller should see the message.
@@ -186,6 +211,10 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 // delay returns the time until the next stream, and whether one makes sense at all.
 func (c *resumingChat) delay(err error) (time.Duration, bool) {
 	askedFor, again := retryDelay(err)
+	if c.session != nil && reasonOf(err) == "TOKEN_EXPIRED" {
+		c.session.expired()
+		again = true
+	}
 	if !c.reconnectAt.IsZero() {
 		askedFor, c.reconnectAt = time.Until(c.reconnectAt), time.Time{}
 		return askedFor, again

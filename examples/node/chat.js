@@ -4,8 +4,8 @@ import readline from 'node:readline';
 import { describe, milliseconds } from './connection.js';
 import { ResumingChat } from './resuming.js';
 
-export async function chat(client, { room, user, history, expect }) {
-  const chat = new ResumingChat(client, { room, user, history, onLost: showLost });
+export async function chat(client, { room, user, history, expect }, session) {
+  const chat = new ResumingChat(client, { room, user, history, onLost: showLost, session });
 
   let received = 0;
   let inputEnded = false;

@@ -1,18 +1,17 @@
 // A client as a user of a service should make one, and errors as a person can read them.
 
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
 
-const protos = [
-  fileURLToPath(new URL('../../proto/user.proto', import.meta.url)),
-  fileURLToPath(new URL('google-rpc.proto', import.meta.url)),
-];
+const protos = ['user.proto', 'rialto/v1/auth.proto', 'google-rpc.proto'];
+const includeDirs = ['../../proto', '.'].map((folder) => fileURLToPath(new URL(folder, import.meta.url)));
 // `keepCase` leaves the names as they are in the proto. Without it they become userId and so on, and a field that is given as user_id is
 // dropped without a word.
-const options = { keepCase: true, longs: String, defaults: true, oneofs: true };
-const { user, google } = grpc.loadPackageDefinition(protoLoader.loadSync(protos, options));
+const options = { keepCase: true, longs: String, defaults: true, oneofs: true, includeDirs };
+const { user, rialto, google } = grpc.loadPackageDefinition(protoLoader.loadSync(protos, options));
 
 const DETAILS = 'grpc-status-details-bin';
 
@@ -32,8 +31,13 @@ const serviceConfig = {
   ],
 };
 
-export function connect(server) {
-  return new user.UserService(server, grpc.credentials.createInsecure(), {
+/**
+ * A connection, for any number of clients. With the certificates of an authority, by TLS; with a certificate and its key, as its holder.
+ */
+export function connect(server, { ca, cert, key }) {
+  const [authority, ownKey, own] = [ca, key, cert].map((file) => (file ? readFileSync(file) : null));
+  const credentials = ca ? grpc.credentials.createSsl(authority, ownKey, own) : grpc.credentials.createInsecure();
+  return new grpc.Channel(server, credentials, {
     'grpc.service_config': JSON.stringify(serviceConfig),
     // After a lost connection try again soon, and not ever more seldom: streams wait for it.
     'grpc.initial_reconnect_backoff_ms': 200,
@@ -41,8 +45,15 @@ export function connect(server) {
     // A peer that is gone without a word would otherwise never be noticed by who only listens.
     'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 10_000,
-    interceptors: [requestId],
   });
+}
+
+export const userService = (channel, interceptors) => clientOf(user.UserService, channel, interceptors);
+export const authService = (channel) => clientOf(rialto.v1.AuthService, channel, []);
+
+function clientOf(Service, channel, interceptors) {
+  // The channel has the server's name and the credentials.
+  return new Service('', null, { channelOverride: channel, interceptors: [...interceptors, requestId] });
 }
 
 /** Adds an `x-request-id` to every call, by which it can be found in logs. */
@@ -76,6 +87,12 @@ export function describe(error) {
     }
   }
   return lines.join('\n');
+}
+
+/** What the server calls it, for programs; undefined: it does not say. */
+export function reasonOf(error) {
+  const info = detailsOf(error).find(({ type }) => type === 'google.rpc.ErrorInfo');
+  return info && google.rpc.ErrorInfo.deserialize(info.value).reason;
 }
 
 /** How many milliseconds to wait at least before the call is made again; undefined: it would fail again. */

@@ -1,8 +1,11 @@
 // A small client of Rialto. See README.md, or run `node main.js --help`.
 
+import readline from 'node:readline';
+import { Writable } from 'node:stream';
 import { parseArgs } from 'node:util';
+import { isLoopback, Session, withToken } from './auth.js';
 import { chat } from './chat.js';
-import { connect, describe } from './connection.js';
+import { authService, connect, describe, userService } from './connection.js';
 import { bulk, get, listAll, unary } from './users.js';
 
 const HELP = `usage: node main.js COMMAND [--server HOST:PORT]
@@ -11,16 +14,30 @@ const HELP = `usage: node main.js COMMAND [--server HOST:PORT]
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat --user NAME      send the lines of standard input to a room, print what arrives;
+  chat                  send the lines of standard input to a room, print what arrives;
                         go on after a lost connection
+    --user NAME         who says it; with a token, the server knows
     --room ROOM         default: lobby
     --history N         begin with the last N messages of the room
     --expect N          stay until N messages have arrived, also after the input's end
 
-  --server HOST:PORT    default: localhost:50051`;
+  --server HOST:PORT    default: localhost:50051
+  --ca FILE             use TLS, and trust the authorities in this PEM file
+  --cert FILE           show the server this certificate; needs --key
+  --key FILE            the private key of the certificate
+  --login NAME          log in, and call with the tokens of this user
+
+Secrets come from the environment, for anybody can see the arguments of a program:
+
+  RIALTO_PASSWORD       the password for --login; without it, it is asked for
+  RIALTO_TOKEN          without --login: the token of every call`;
 
 const OPTIONS = {
   server: { type: 'string', default: 'localhost:50051' },
+  ca: { type: 'string' },
+  cert: { type: 'string' },
+  key: { type: 'string' },
+  login: { type: 'string' },
   room: { type: 'string', default: 'lobby' },
   user: { type: 'string' },
   history: { type: 'string', default: '0' },
@@ -34,6 +51,7 @@ function parse() {
   try {
     const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
     const options = { ...values, history: Number(values.history), expect: Number(values.expect) };
+    options.token = options.login ? undefined : process.env.RIALTO_TOKEN;
     return { options, command: positionals[0], operands: positionals.slice(1) };
   } catch (error) {
     throw new UsageError(error.message);
@@ -54,13 +72,36 @@ function chosen({ command, operands, options }) {
       if (operands.length === 0) throw new UsageError('bulk needs names');
       return (client) => bulk(client, operands);
     case 'chat':
-      if (!options.user) throw new UsageError('chat needs --user');
+      if (!(options.user || options.login || options.token)) throw new UsageError('chat needs --user or --login');
       for (const name of ['history', 'expect']) {
         if (!Number.isInteger(options[name]) || options[name] < 0) throw new UsageError(`--${name} needs a number`);
       }
-      return (client) => chat(client, options);
+      return (client, session) => chat(client, options, session);
     default:
       throw new UsageError(command ? `unknown command ${command}` : 'no command given');
+  }
+}
+
+function checkConnection({ server, ca, cert, key, login, token }) {
+  if ((cert || key) && !(ca && cert && key)) throw new UsageError('--cert and --key need each other, and --ca');
+  if ((login || token) && !ca && !isLoopback(server)) {
+    throw new UsageError(`passwords and tokens do not go to ${server} in the clear: give --ca`);
+  }
+}
+
+/** From the environment, or asked for without showing it. */
+async function passwordOf(name) {
+  if (process.env.RIALTO_PASSWORD !== undefined) return process.env.RIALTO_PASSWORD;
+  if (!process.stdin.isTTY) throw new UsageError('--login needs RIALTO_PASSWORD, or a terminal to ask for it');
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const terminal = readline.createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  process.stderr.write(`Password of ${name}: `);
+  try {
+    for await (const line of terminal) return line;
+    throw new UsageError('no password was given');
+  } finally {
+    terminal.close();
+    process.stderr.write('\n');
   }
 }
 
@@ -70,12 +111,20 @@ async function main() {
     console.log(HELP);
     return;
   }
+  const { server, login, token } = line.options;
   const run = chosen(line);
-  const client = connect(line.options.server);
+  checkConnection(line.options);
+  const password = login ? await passwordOf(login) : undefined;
+  const channel = connect(server, line.options);
+  const session = login ? new Session(authService(channel), login, password) : undefined;
+  const interceptors = [];
+  if (session) interceptors.push(withToken(async () => (await session.access()).value));
+  else if (token) interceptors.push(withToken(() => token));
   try {
-    await run(client);
+    await run(userService(channel, interceptors), session);
   } finally {
-    client.close();
+    await session?.logout();
+    channel.close();
   }
 }
 
@@ -87,6 +136,9 @@ try {
     process.exitCode = 2;
   } else if (error.metadata) {
     console.error(describe(error));
+    process.exitCode = 1;
+  } else if (error.syscall) {
+    console.error(error.message);
     process.exitCode = 1;
   } else {
     throw error;

@@ -11,6 +11,7 @@ export class Outbox {
   #finished = false;
   #call; // Absent: messages are held until there is one.
   #timer;
+  #window = MAX_UNANSWERED; // So many may be under way.
   #answers = new EventEmitter();
 
   /** Waits for a place. */
@@ -48,13 +49,19 @@ export class Outbox {
   answered(id) {
     const { number } = this.#unanswered.get(id) ?? { number: 0 };
     this.#unanswered.delete(id);
+    if (this.#unanswered.size === 0) this.#window = MAX_UNANSWERED;
     this.#answers.emit('answer');
     this.#send();
     return number;
   }
 
-  /** Has the message sent once more, after so many milliseconds. Returns its number. */
+  /**
+   * Has the message sent once more, after so many milliseconds. Returns its number.
+   *
+   * From then on one is sent at a time, until none is left: all at once would be too many again, and out of order.
+   */
   again(id, delay) {
+    this.#window = 1;
     const rejected = this.#unanswered.get(id);
     if (!rejected) return 0;
     rejected.sent = false;
@@ -70,8 +77,9 @@ export class Outbox {
 
   #send() {
     if (!this.#call || this.#timer) return;
-    for (const each of this.#unanswered.values()) {
-      if (each.sent) continue;
+    const all = [...this.#unanswered.values()];
+    const free = this.#window - all.filter(({ sent }) => sent).length;
+    for (const each of all.filter(({ sent }) => !sent).slice(0, Math.max(0, free))) {
       each.sent = true;
       this.#call.write(each.message); // They are few enough to wait in its buffer.
     }

@@ -1,17 +1,21 @@
 // A chat that outlives its connection and its server: it connects again, goes on where it was, and loses and repeats nothing.
 //
 // What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once.
+// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
+// stream outlives the access token that it began with: before that expires, the stream is sent the next.
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import grpc from '@grpc/grpc-js';
-import { errorOf, milliseconds, retryDelay } from './connection.js';
+import { errorOf, milliseconds, reasonOf, retryDelay } from './connection.js';
 import { Outbox } from './outbox.js';
 
 // Before a stream is opened again, a random time between the first and a bound that doubles up to the second, in milliseconds.
 const MIN_BACKOFF = 200;
 const MAX_BACKOFF = 5_000;
+
+// A timer takes no more, in milliseconds.
+const MAX_SLEEP = 2 ** 31 - 1;
 
 /** One user in one room. */
 export class ResumingChat {
@@ -20,6 +24,7 @@ export class ResumingChat {
   #user;
   #history;
   #onLost;
+  #session; // Absent: there is no token to renew.
   #outbox = new Outbox();
   #epoch; // Absent: never joined.
   #after = 0n; // Where the next stream goes on.
@@ -27,12 +32,13 @@ export class ResumingChat {
   #backoff = MIN_BACKOFF;
   #reconnectAt; // As the server asked when it announced its end.
 
-  constructor(client, { room, user, history = 0, onLost = () => {} }) {
+  constructor(client, { room, user, history = 0, onLost = () => {}, session }) {
     this.#client = client;
     this.#room = room;
     this.#user = user;
     this.#history = history;
     this.#onLost = onLost;
+    this.#session = session;
   }
 
   /** Waits while too many messages are not answered. */
@@ -54,27 +60,53 @@ export class ResumingChat {
   async *messages() {
     // The first call says if there is no connection, later ones wait for it.
     for (let waitForReady = false; ; waitForReady = true) {
-      const metadata = new grpc.Metadata({ waitForReady });
-      metadata.set('rialto-rooms', ''); // In no room at first: only a join can say where to go on.
-      const call = this.#client.Chat(metadata);
       let delay;
       try {
-        call.write({ room: this.#room, user_id: this.#user, join: this.#join() });
-        for await (const message of call) {
-          if (this.#take(message, call)) yield message;
-        }
+        yield* this.#stream(waitForReady);
         if (this.#outbox.isDone) return;
         throw errorOf({ code: grpc.status.UNAVAILABLE, reason: '', detail: 'the stream has ended early' });
       } catch (error) {
         delay = this.#delay(error);
         if (delay === undefined) throw error;
         this.#onLost(error);
-      } finally {
-        this.#outbox.hold();
-        call.on('error', () => {}); // It is over, and may still say so.
-        call.cancel();
       }
       await sleep(delay);
+    }
+  }
+
+  /** One call, to its end. */
+  async *#stream(waitForReady) {
+    const token = await this.#session?.access();
+    const metadata = new grpc.Metadata({ waitForReady });
+    metadata.set('rialto-rooms', ''); // In no room at first: only a join can say where to go on.
+    const call = this.#client.Chat(metadata);
+    const renewing = new AbortController();
+    if (token) this.#renew(call, token, renewing.signal);
+    try {
+      call.write({ room: this.#room, user_id: this.#user, join: this.#join() });
+      for await (const message of call) {
+        if (this.#take(message, call)) yield message;
+      }
+    } finally {
+      renewing.abort();
+      this.#outbox.hold();
+      call.on('error', () => {}); // It is over, and may still say so.
+      call.cancel();
+    }
+  }
+
+  /** Sends the stream the next token before the one that it has expires. */
+  async #renew(call, token, signal) {
+    try {
+      for (let { renewAt } = token; ; ) {
+        await sleep(Math.min(renewAt - performance.now(), MAX_SLEEP), undefined, { signal });
+        const next = await this.#session.access();
+        if (signal.aborted || call.writableEnded) return;
+        call.write({ refresh_token: { token: next.value } });
+        ({ renewAt } = next);
+      }
+    } catch {
+      // The stream has ended, or ends with its token. The next one says what is wrong, if it still is.
     }
   }
 
@@ -131,7 +163,11 @@ export class ResumingChat {
 
   /** Milliseconds until the next stream; undefined: it would fail too. */
   #delay(error) {
-    const askedFor = error.metadata && retryDelay(error);
+    let askedFor = error.metadata && retryDelay(error);
+    if (this.#session && error.metadata && reasonOf(error) === 'TOKEN_EXPIRED') {
+      this.#session.expired();
+      askedFor = 0;
+    }
     if (askedFor === undefined) return undefined;
     const reconnectAt = this.#reconnectAt;
     this.#reconnectAt = undefined;

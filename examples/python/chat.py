@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 import grpc
 
+from auth import Session
 from connection import describe, seconds
 from resuming import ResumingChat
 from stubs import user_pb2 as pb
 from stubs import user_pb2_grpc
 
 
-def chat(stub: user_pb2_grpc.UserServiceStub, room: str, user: str, history: int, expect: int) -> None:
-    chat = ResumingChat(stub, room, user, history, _show_lost)
+def chat(
+    stub: user_pb2_grpc.UserServiceStub, room: str, user: str, history: int, expect: int, session: Session | None
+) -> None:
+    chat = ResumingChat(stub, room, user, history, _show_lost, session)
     enough = threading.Event()
     if expect <= 0:
         enough.set()

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -55,16 +56,19 @@ LOST = {
 }
 
 
-class RequestId(
+class AddsMetadata(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds an `x-request-id` to every call, by which it can be found in logs."""
+    """Adds to the metadata of every call what the function returns for it."""
+
+    def __init__(self, entry: Callable[[], tuple[str, str]]) -> None:
+        self._entry = entry
 
     def _intercept(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ()), ("x-request-id", str(uuid.uuid4()))]
+        metadata = [*(details.metadata or ()), self._entry()]
         return continuation(details._replace(metadata=metadata), request)
 
     intercept_unary_unary = _intercept
@@ -73,8 +77,15 @@ class RequestId(
     intercept_stream_stream = _intercept
 
 
-def connect(server: str) -> grpc.Channel:
-    return grpc.intercept_channel(grpc.insecure_channel(server, OPTIONS), RequestId())
+def connect(server: str, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> grpc.Channel:
+    """With the certificates of an authority, by TLS; with a certificate and its key, as its holder."""
+    if ca is None:
+        channel = grpc.insecure_channel(server, OPTIONS)
+    else:
+        authority, own_key, own = (file.read_bytes() if file else None for file in (ca, key, cert))
+        channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(authority, own_key, own), OPTIONS)
+    # A call can be found in logs by its `x-request-id`.
+    return grpc.intercept_channel(channel, AddsMetadata(lambda: ("x-request-id", str(uuid.uuid4()))))
 
 
 def describe(error: grpc.RpcError) -> str:
@@ -88,6 +99,16 @@ def describe(error: grpc.RpcError) -> str:
         elif detail.Unpack(info):
             lines.append(f"  reason: {info.reason}")
     return "\n".join(lines)
+
+
+def reason(error: grpc.RpcError) -> str:
+    """What the server calls it, for programs; empty: it does not say."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""
 
 
 def retry_delay(error: grpc.RpcError) -> float | None:

@@ -28,6 +28,7 @@ class Outbox:
         self._finished = False
         self._stream = 0  # The stream that sends now.
         self._send_from = math.inf
+        self._window = MAX_UNANSWERED  # So many may be under way.
 
     def put(self, message: pb.ChatMessage) -> None:
         """Waits for a place."""
@@ -67,21 +68,25 @@ class Outbox:
         with self._changed:
             self._send_from = math.inf
 
-    def next(self, stream: int) -> pb.ChatMessage | None:
-        """Waits for the next message to send; None: this stream has no more to send."""
+    def next(self, stream: int, until: float = math.inf) -> pb.ChatMessage | None:
+        """Waits for the next message to send; None: this stream has no more to send. Raises TimeoutError at the moment `until`."""
         with self._changed:
             while stream == self._stream:
-                delay = self._send_from - time.monotonic()
-                if delay > 0:
-                    self._changed.wait(min(delay, threading.TIMEOUT_MAX))
-                    continue
-                for unanswered in self._unanswered.values():
-                    if not unanswered.sent:
-                        unanswered.sent = True
-                        return unanswered.message
-                if self._finished and not self._unanswered:
-                    return None
-                self._changed.wait()
+                now = time.monotonic()
+                if now >= until:
+                    raise TimeoutError
+                wake_at = until
+                if now < self._send_from:
+                    wake_at = min(until, self._send_from)
+                else:
+                    under_way = sum(each.sent for each in self._unanswered.values())
+                    unsent = (each for each in self._unanswered.values() if not each.sent)
+                    if under_way < self._window and (first := next(unsent, None)):
+                        first.sent = True
+                        return first.message
+                    if self._finished and not self._unanswered:
+                        return None
+                self._changed.wait(min(wake_at - now, threading.TIMEOUT_MAX))
             return None
 
     def answered(self, message_id: str) -> int:
@@ -89,11 +94,17 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
             unanswered = self._unanswered.pop(message_id, None)
+            if not self._unanswered:
+                self._window = MAX_UNANSWERED
             return unanswered.number if unanswered else 0
 
     def again(self, message_id: str, delay: float) -> int:
-        """Has the message sent once more, after so many seconds. Returns its number."""
+        """Has the message sent once more, after so many seconds. Returns its number.
+
+        From then on one is sent at a time, until none is left: all at once would be too many again, and out of order.
+        """
         with self._changed:
+            self._window = 1
             self._send_from = max(self._send_from, time.monotonic() + delay)
             self._changed.notify_all()
             unanswered = self._unanswered.get(message_id)

@@ -1,9 +1,11 @@
 """A chat that outlives its connection and its server: it connects again, goes on where it was, and loses and repeats nothing.
 
 What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once.
+an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
+stream outlives the access token that it began with: before that expires, the stream is sent the next.
 """
 
+import math
 import random
 import time
 import uuid
@@ -12,7 +14,8 @@ from collections.abc import Callable, Iterator
 import grpc
 from google.rpc import code_pb2
 
-from connection import RejectedError, retry_delay, seconds
+from auth import Session
+from connection import RejectedError, reason, retry_delay, seconds
 from outbox import Outbox
 from stubs import user_pb2 as pb
 from stubs import user_pb2_grpc
@@ -32,12 +35,14 @@ class ResumingChat:
         user: str,
         history: int = 0,
         on_lost: Callable[[grpc.RpcError], None] = lambda error: None,
+        session: Session | None = None,
     ) -> None:
         self._stub = stub
         self._room = room
         self._user = user
         self._history = history
         self._on_lost = on_lost
+        self._session = session
         self._outbox = Outbox()
         self._epoch: str | None = None  # None: never joined.
         self._after = 0  # Where the next stream goes on.
@@ -61,14 +66,9 @@ class ResumingChat:
         """
         wait_for_ready = False
         while True:
-            # In no room at first: only a join can say where to go on.
-            # The first call says if there is no connection, later ones wait for it.
-            requests, in_no_room = self._requests(self._outbox.begin()), [("rialto-rooms", "")]
-            call = self._stub.Chat(requests, metadata=in_no_room, wait_for_ready=wait_for_ready)
             try:
-                for message in call:
-                    if self._take(message):
-                        yield message
+                # The first call says if there is no connection, later ones wait for it.
+                yield from self._stream(wait_for_ready)
                 if self._outbox.is_done():
                     return
                 raise RejectedError(pb.Rejected(code=code_pb2.UNAVAILABLE, detail="the stream has ended early"))
@@ -77,20 +77,42 @@ class ResumingChat:
                 if delay is None:
                     raise
                 self._on_lost(error)
-            finally:
-                call.cancel()
             wait_for_ready = True
             time.sleep(delay)
 
-    def _requests(self, stream: int) -> Iterator[pb.ChatMessage]:
+    def _stream(self, wait_for_ready: bool) -> Iterator[pb.ChatMessage]:
+        """One call, to its end."""
+        renew_at = self._session.access().renew_at if self._session else math.inf
+        # In no room at first: only a join can say where to go on.
+        requests, in_no_room = self._requests(self._outbox.begin(), renew_at), [("rialto-rooms", "")]
+        call = self._stub.Chat(requests, metadata=in_no_room, wait_for_ready=wait_for_ready)
+        try:
+            for message in call:
+                if self._take(message):
+                    yield message
+        finally:
+            call.cancel()
+
+    def _requests(self, stream: int, renew_at: float) -> Iterator[pb.ChatMessage]:
         """Runs in a thread of the call's own; its end is the half-close."""
         if self._epoch is None:
             join = pb.Join(history=self._history)
         else:
             join = pb.Join(after_seq=self._after, epoch=self._epoch)
         yield pb.ChatMessage(room=self._room, user_id=self._user, join=join)
-        while message := self._outbox.next(stream):
-            yield message
+        while True:
+            try:
+                while message := self._outbox.next(stream, renew_at):
+                    yield message
+                return
+            except TimeoutError:
+                assert self._session, "without one there is no moment to renew at"
+            try:
+                token, renew_at = self._session.access()
+            except grpc.RpcError:
+                renew_at = math.inf  # The stream ends with its token. The next one says what is wrong, if it still is.
+            else:
+                yield pb.ChatMessage(refresh_token=pb.RefreshToken(token=token))
 
     def _take(self, message: pb.ChatMessage) -> bool:
         """Whether the caller should see it."""
@@ -133,6 +155,9 @@ class ResumingChat:
     def _delay(self, error: grpc.RpcError) -> float | None:
         """Seconds until the next stream; None: it would fail too."""
         asked_for = retry_delay(error)
+        if self._session and reason(error) == "TOKEN_EXPIRED":
+            self._session.expired()
+            asked_for = 0.0
         if asked_for is None:
             return None
         reconnect_at, self._reconnect_at = self._reconnect_at, None

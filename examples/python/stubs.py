@@ -1,4 +1,4 @@
-"""Generates Python code from proto/user.proto, into the ignored folder `generated`, when it is not there yet, and imports it.
+"""Generates Python code from the definitions in proto/, into the ignored folder `generated`, when it is not there yet, and imports it.
 
 The others say `from stubs import user_pb2`. A project with a build step would generate there instead.
 """
@@ -12,14 +12,19 @@ from pathlib import Path
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-PROTO = HERE.parents[1] / "proto" / "user.proto"
+PROTO = HERE.parents[1] / "proto"
+DEFINITIONS = ("user.proto", "rialto/v1/auth.proto")
 GENERATED = HERE / "generated"
-MODULES = ("user_pb2.py", "user_pb2.pyi", "user_pb2_grpc.py")
+SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")
+# Where a module lies is its package: `rialto/v1/auth_pb2.py` says `import user_pb2`, from the top.
+MODULES = {definition.removesuffix(".proto") + suffix: definition for definition in DEFINITIONS for suffix in SUFFIXES}
 
 
 def _up_to_date() -> bool:
-    made = [GENERATED / name for name in MODULES]
-    return all(file.exists() and file.stat().st_mtime >= PROTO.stat().st_mtime for file in made)
+    return all(
+        (GENERATED / module).exists() and (GENERATED / module).stat().st_mtime >= (PROTO / definition).stat().st_mtime
+        for module, definition in MODULES.items()
+    )
 
 
 def _generate() -> None:
@@ -30,18 +35,20 @@ def _generate() -> None:
         failed = protoc.main(
             [
                 "protoc",
-                f"--proto_path={PROTO.parent}",
+                f"--proto_path={PROTO}",
                 f"--proto_path={well_known_types}",
                 f"--python_out={aside}",
                 f"--pyi_out={aside}",
                 f"--grpc_python_out={aside}",
-                PROTO.name,
+                *DEFINITIONS,
             ]
         )
         if failed:
             raise RuntimeError(f"cannot generate code from {PROTO}")
-        for name in MODULES:
-            os.replace(Path(aside) / name, GENERATED / name)
+        for module in MODULES:
+            place = GENERATED / module
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(aside) / module, place)
 
 
 if not _up_to_date():
@@ -50,3 +57,4 @@ sys.path.append(str(GENERATED))
 
 import user_pb2  # noqa: E402, F401
 import user_pb2_grpc  # noqa: E402, F401
+from rialto.v1 import auth_pb2, auth_pb2_grpc  # noqa: E402, F401

@@ -1,20 +1,28 @@
 """The real server, started anew for every test that asks for it, and the example clients."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from programs import Ended, Program, run
+from programs import Ended, Program, run, typed
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-LISTENING = re.compile(r"listening on http://(127\.0\.0\.1:\d+)")
+LISTENING = re.compile(r"listening on https?://(127\.0\.0\.1:\d+)")
+
+# What tokens begin with: a JWT with what `{"` becomes in Base64, a refresh token with a mark of its own.
+TOKENS = {"eyJ", "rialto_rt_"}
+PASSWORD = "battery staple"
+WRONG_PASSWORD = "battery stable"
+# The last is what `unary` gives its user.
+PASSWORDS = {PASSWORD, WRONG_PASSWORD, "correct horse"}
 
 EXAMPLES: dict[str, list[str]] = {
     "python": [str(REPOSITORY / ".venv/bin/python"), str(REPOSITORY / "examples/python/main.py")],
@@ -32,20 +40,28 @@ def binary() -> Path:
 
 
 class Server:
-    """A server that can be ended and started again on the same port, and on the same data unless another folder is set."""
+    """A server that can be ended and started again on the same port; then also on other data, or with other arguments."""
 
-    def __init__(self, binary: Path, data: Path, port: int = 0) -> None:
+    def __init__(self, binary: Path, data: Path, port: int = 0, arguments: Sequence[str | Path] = ()) -> None:
         self._binary = binary
         self.data = data
+        self.arguments = arguments
         self.address = f"127.0.0.1:{port}"
+        self._programs: list[Program] = []
         self.start()
 
     def start(self) -> None:
-        self._program = Program([self._binary, "serve", "--listen", self.address, "--data", self.data])
+        command = [self._binary, "serve", "--listen", self.address, "--data", self.data, *self.arguments]
+        self._program = Program(command, environment={"RIALTO_LOG": "debug"})
+        self._programs.append(self._program)
         line = self._program.wait_for_output(lambda _: True)
         listening = LISTENING.fullmatch(line)
         assert listening, f"the first line does not say where the server listens:\n{self._program.story()}"
         self.address = listening[1]
+
+    def tell(self, verb: str, *arguments: str) -> Ended:
+        """Runs another verb on the same data."""
+        return run([self._binary, verb, "--data", self.data, *arguments])
 
     def kill(self) -> None:
         self._program.kill()
@@ -56,27 +72,38 @@ class Server:
         ended = self._program.wait()
         assert ended.exit_code == 0, f"exit code {ended.exit_code}:\n{self._program.story()}"
 
+    def assert_it_kept_secrets(self) -> None:
+        """What it printed until it ended, at every start, has no token, password or text of a message."""
+        for program in self._programs:
+            ended = program.wait()
+            printed = "\n".join([*ended.output, *ended.errors])
+            told = [secret for secret in TOKENS | PASSWORDS | typed if secret in printed]
+            assert not told, [line for line in printed.splitlines() if any(secret in line for secret in told)][:5]
+
+
+@contextlib.contextmanager
+def served(server: Server) -> Iterator[Server]:
+    """Whatever the test did, the server ends well and has kept secrets."""
+    try:
+        yield server
+        server.stop()
+        server.assert_it_kept_secrets()
+    finally:
+        server.kill()
+
 
 @pytest.fixture
 def restartable(binary: Path, tmp_path: Path) -> Iterator[Server]:
     """A server with fresh data, on a port that stays free while it is away."""
-    server = Server(binary, tmp_path / "data", free_port())
-    try:
+    with served(Server(binary, tmp_path / "data", free_port())) as server:
         yield server
-        server.stop()
-    finally:
-        server.kill()
 
 
 @pytest.fixture
 def server(binary: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a server with fresh data."""
-    server = Server(binary, tmp_path / "data")
-    try:
+    with served(Server(binary, tmp_path / "data")) as server:
         yield server.address
-        server.stop()
-    finally:
-        server.kill()
 
 
 def free_port() -> int:
@@ -90,19 +117,24 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Example:
-    """The example client of one language, with the server that it talks to."""
+    """The example client of one language, with the server that it talks to, and how."""
 
     command: list[str]
     server: str
+    options: Sequence[str | Path] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def run(self, *arguments: str) -> Ended:
-        return run(self._with(arguments))
+        return run(self._with(arguments), environment=self.environment)
 
     def start(self, *arguments: str) -> Program:
-        return Program(self._with(arguments))
+        return Program(self._with(arguments), environment=self.environment)
 
-    def _with(self, arguments: tuple[str, ...]) -> list[str]:
-        return [*self.command, "--server", self.server, *arguments]
+    def on(self, server: str) -> "Example":
+        return dataclasses.replace(self, server=server)
+
+    def _with(self, arguments: Sequence[str]) -> list[str | Path]:
+        return [*self.command, "--server", self.server, *self.options, *arguments]
 
 
 @pytest.fixture(params=list(EXAMPLES))

@@ -1,20 +1,15 @@
 """A server that says no in every way that means: later. The real one does so only when it is very full."""
 
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Self
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "python"))
-
-from stubs import user_pb2 as pb  # noqa: E402
-from stubs import user_pb2_grpc  # noqa: E402
+from stubs import user_pb2 as pb
+from stubs import user_pb2_grpc
 
 PUBLISHED_BEFORE = "published before"
 SOON = Duration(nanos=10_000_000)

@@ -5,15 +5,20 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 DEADLINE_SECONDS = 60
 
-# A proxy of the machine that runs the tests must not stand between a client and a server on loopback.
-ENVIRONMENT = os.environ | {"NO_PROXY": "*", "no_proxy": "*", "no_grpc_proxy": "127.0.0.1,localhost"}
+# A proxy of the machine that runs the tests must not stand between a client and a server on loopback. For clients in the tests, too.
+os.environ.update({"NO_PROXY": "*", "no_proxy": "*", "no_grpc_proxy": "127.0.0.1,localhost"})
+
+# What tests have typed, without the numbers at the end: the texts of messages, by which a log is searched for them. Short ones could be
+# in it by chance.
+typed: set[str] = set()
+SHORTEST_TEXT = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Ended:
     errors: list[str]
 
 
-def run(command: Sequence[str | Path], cwd: Path | None = None, environment: dict[str, str] | None = None) -> Ended:
+def run(command: Sequence[str | Path], cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Ended:
     """Runs a program that needs no input, to its end."""
     program = Program(command, cwd, environment)
     try:
@@ -39,13 +44,13 @@ class Program:
     """A program that is running. Its output is read all the time, so that it never waits for us."""
 
     def __init__(
-        self, command: Sequence[str | Path], cwd: Path | None = None, environment: dict[str, str] | None = None
+        self, command: Sequence[str | Path], cwd: Path | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = " ".join(str(part) for part in command)
         self._process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=ENVIRONMENT | (environment or {}),
+            env=os.environ | (environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,6 +70,8 @@ class Program:
 
     def send_lines(self, lines: Sequence[str]) -> None:
         assert self._process.stdin
+        texts = {line.rstrip("0123456789") for line in lines}
+        typed.update(text for text in texts if len(text) >= SHORTEST_TEXT)
         self._process.stdin.write("".join(f"{line}\n" for line in lines))
         self._process.stdin.flush()
 

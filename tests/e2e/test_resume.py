@@ -1,6 +1,5 @@
 """D4 and D5, as the example clients keep them: servers end under them, and they go on without loss or duplicate."""
 
-import dataclasses
 from pathlib import Path
 
 from conftest import Example, Server
@@ -24,7 +23,7 @@ def test_three_languages_outlive_their_server_in_one_room(
 
 def go_on_through_restarts(server: Server, users: dict[str, Example]) -> None:
     endings = [server.kill] * KILLS + [server.stop]
-    typed = {user: [f"{user}-{i}" for i in range(2 * LINES_AT_ONCE * len(endings))] for user in users}
+    typed = {user: [f"{user} says {i}" for i in range(2 * LINES_AT_ONCE * len(endings))] for user in users}
     in_all = sum(map(len, typed.values()))
     chats = {
         user: example.start("chat", "--room", "phoenix", "--user", user, "--expect", str(in_all))
@@ -76,7 +75,7 @@ def end_all(chats: dict[str, Program]) -> dict[str, Ended]:
 
 def test_what_was_sent_but_never_arrived_is_sent_again(example: Example) -> None:
     with Proxy(example.server) as proxy:
-        chat = dataclasses.replace(example, server=proxy.address).start("chat", "--user", "ada")
+        chat = example.on(proxy.address).start("chat", "--user", "ada")
         try:
             chat.wait_for_error(lambda line: line == "ready")
             proxy.swallow("requests")
@@ -95,7 +94,7 @@ def test_what_was_sent_but_never_arrived_is_sent_again(example: Example) -> None
 def test_what_was_published_but_not_answered_is_shown_once(example: Example) -> None:
     with Proxy(example.server) as proxy:
         witness = example.start("chat", "--user", "witness", "--expect", "101")
-        chat = dataclasses.replace(example, server=proxy.address).start("chat", "--user", "ada")
+        chat = example.on(proxy.address).start("chat", "--user", "ada")
         try:
             for each in (witness, chat):
                 each.wait_for_error(lambda line: line == "ready")
@@ -157,7 +156,7 @@ def test_another_log_is_told_as_a_gap_and_followed_from_there(
 
 def test_a_message_that_may_be_sent_again_later_is_sent_again(example: Example) -> None:
     with HubThatRefuses() as hub:
-        chat = dataclasses.replace(example, server=hub.address).start("chat", "--user", "ada")
+        chat = example.on(hub.address).start("chat", "--user", "ada")
         try:
             chat.send_lines([PUBLISHED_BEFORE, "now or later"])
             chat.end_input()
