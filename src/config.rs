@@ -126,6 +126,8 @@ pub struct Config {
     pub max_chat_frame_bytes: usize,
     /// Bytes of any other request.
     pub max_frame_bytes: usize,
+    /// Bytes of messages of more than 8 KiB that have come only in part, of all streams; beyond, such a message is refused.
+    pub max_unfinished_bytes: usize,
     /// Bytes of a reply. Below the 4 MiB that gRPC clients take by default.
     pub max_reply_bytes: usize,
     /// `CreateUsers` at once; each may hold a few MiB.
@@ -240,7 +242,8 @@ impl Default for Config {
             data: "./rialto-data".into(),
             insecure: false,
             log_format: LogFormat::Auto,
-            log: "info,rusqlite_migration=warn".into(),
+            // What a peer can make a library say, it could fill the log with.
+            log: "info,h2=error,rustls=error,rusqlite_migration=warn".into(),
             drain_seconds: 30,
 
             tls_cert: PathBuf::new(),
@@ -292,6 +295,7 @@ impl Default for Config {
             max_text_bytes: 4 * KIB,
             max_chat_frame_bytes: 64 * KIB,
             max_frame_bytes: 256 * KIB,
+            max_unfinished_bytes: 64 * MIB,
             max_reply_bytes: 3 * MIB,
             max_bulk_calls: 16,
             max_users_per_call: 10_000,

@@ -49,9 +49,12 @@ pub struct Settings {
     pub counters: usize,
 }
 
+/// Nobody is told to come back sooner: who is over the limit has more than one to send.
+const AFTER: Duration = Duration::from_millis(100);
+
 /// More than may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more {what} than may be; try again in {} s", after.as_secs_f32().ceil())]
+#[error("more {what} than may be; try again in {:.1} s", after.as_secs_f32())]
 pub struct Limited {
     /// Of what, and whose.
     pub what: &'static str,
@@ -148,7 +151,10 @@ impl<K: Hash + ?Sized> Rate<K> {
 
     fn check(&self, key: &K) -> Result<(), Limited> {
         let outcome = self.counters.check_key(&self.hasher.hash_one(key));
-        outcome.map_err(|early| Limited { what: self.what, after: early.wait_time_from(self.counters.clock().now()) })
+        outcome.map_err(|early| {
+            let due = early.wait_time_from(self.counters.clock().now());
+            Limited { what: self.what, after: due.max(AFTER) }
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::{auth::Sessions, caller::Caller, hub, limit::Limits, users::Users};
 pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
-pub(crate) use codec::HalfClose;
+pub(crate) use codec::{HalfClose, Unfinished};
 pub(crate) use compression::keep_lists_plain;
 pub(crate) use door::{Door, door, refuse};
 use generated::user_service_server::{UserService, UserServiceServer};

@@ -136,9 +136,12 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let door = rpc::Door { local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure };
     let limit = limit::Layer { limits, refuse: rpc::refuse };
     let identify = auth::Layer { auth: auth.clone(), refuse: rpc::refuse, ended: rpc::refuse };
+    let unfinished = rpc::Unfinished::new(config.max_unfinished_bytes);
     let service = ServiceBuilder::new()
         // The end of a request is a half-close, or an error.
-        .map_request(|request| rpc::HalfClose::wrap(rpc::keep_lists_plain(request)).map(axum::body::Body::new))
+        .map_request(move |request| {
+            rpc::HalfClose::wrap(rpc::keep_lists_plain(request), unfinished.clone()).map(axum::body::Body::new)
+        })
         // Only gRPC, only from where it may come, and only as long as the client waits.
         .layer(from_fn_with_state(door, rpc::door))
         // Not too often from one address, whatever comes along.

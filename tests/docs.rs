@@ -34,7 +34,7 @@ fn example_config() -> String {
         }
         match name.as_str() {
             "max_concurrent_hashes" | "max_concurrent_logins" => {
-                text.push_str(&format!("# {name} = the number of cores\n"))
+                text.push_str(&format!("# {name} = the number of cores\n"));
             }
             _ => text.push_str(&format!("# {name} = {}\n", defaults[&name])),
         }

@@ -30,6 +30,7 @@ can be anybody: try with these, and serve others with certificates of an authori
 Try it:
   rialto cert --dev
   rialto cert --dev --client ada                adds ada.pem and ada-key.pem
+  rialto cert --dev --client operator:setup     for the token of `rialto token --name setup`
   rialto cert --dev --dir certs --name chat.example --name 192.0.2.7
   rialto serve --tls-cert rialto-certs/server.pem --tls-key rialto-certs/server-key.pem";
 
@@ -68,7 +69,7 @@ impl Cert {
         }
         if !is_file_name(&self.client) || ["ca", "server"].contains(&self.client.as_str()) {
             return Err(format!(
-                "--client {:?} also names files: it must have 1 to 64 letters, digits and . _ - @, begin with a letter or digit, and \
+                "--client {:?} also names files: it must have 1 to 64 letters, digits and . _ - @ :, begin with a letter or digit, and \
                  not be `ca` or `server`",
                 self.client
             )
@@ -106,7 +107,7 @@ impl Cert {
 fn is_file_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-@".contains(letter))
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-@:".contains(letter))
 }
 
 /// The authority that is there, or a new one.
@@ -220,16 +221,16 @@ fn next(ca: &Pair, server: &Pair, client: &Pair) -> String {
     format!(
         "# Serve with TLS, and call it:\n\
          rialto serve --tls-cert {cert} --tls-key {key}\n\
-         grpcurl -cacert {ca} localhost:50051 user.UserService/ListUsers\n\
+         rialto users --server https://localhost:50051 --ca {ca} list\n\
          # Take only clients with a certificate, and call it with one:\n\
          rialto serve --tls-cert {cert} --tls-key {key} --tls-client-ca {ca}\n\
-         grpcurl -cacert {ca} -cert {client} -key {client_key} localhost:50051 user.UserService/ListUsers"
+         rialto users --server https://localhost:50051 --ca {ca} --cert {client} --key {client_key} list"
     )
 }
 
 fn quoted(path: &Path) -> String {
     let path = path.to_string_lossy();
-    if path.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-@/".contains(letter)) {
+    if path.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-@:/".contains(letter)) {
         return path.into_owned();
     }
     format!("'{}'", path.replace('\'', r"'\''"))

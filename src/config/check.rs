@@ -32,6 +32,7 @@ impl Config {
             ("max_members_per_room", self.max_members_per_room as u64, 1 << 30),
             ("max_memberships", self.max_memberships as u64, 1 << 30),
             ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
+            ("max_unfinished_bytes", self.max_unfinished_bytes as u64, 1 << 31),
             ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),
             ("retain_interval_seconds", self.retain_interval_seconds, 1 << 20),
             ("first_bytes_seconds", self.first_bytes_seconds, 1 << 20),

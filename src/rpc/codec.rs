@@ -1,5 +1,7 @@
 //! How requests are read, where tonic's own way would end a stream too early or not tell an end from a reset.
 
+mod framing;
+
 use std::{
     marker::PhantomData,
     pin::Pin,
@@ -18,6 +20,8 @@ use tonic_prost::ProstCodec;
 
 use super::status::Failure;
 use crate::proto::user::ChatMessage;
+use framing::Framing;
+pub(crate) use framing::Unfinished;
 
 /// The codec of the generated servers: a frame that does not decode is INVALID_ARGUMENT with details, not INTERNAL.
 #[derive(Debug)]
@@ -100,14 +104,16 @@ fn decode_whole<M: Message + Default>(frame: &mut DecodeBuf<'_>) -> Result<M, De
 pub(crate) struct HalfClose<B> {
     body: B,
     framing: Framing,
+    /// The share of what the server waits for.
+    unfinished: Unfinished,
     /// HTTP/1 has no resets: hyper itself fails a body that is cut short there.
     may_be_reset: bool,
 }
 
 impl<B> HalfClose<B> {
-    pub(crate) fn wrap(request: Request<B>) -> Request<Self> {
+    pub(crate) fn wrap(request: Request<B>, unfinished: Unfinished) -> Request<Self> {
         let may_be_reset = request.version() == Version::HTTP_2;
-        request.map(|body| Self { body, framing: Framing::default(), may_be_reset })
+        request.map(|body| Self { body, framing: Framing::default(), unfinished, may_be_reset })
     }
 }
 
@@ -123,6 +129,10 @@ where
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.framing.advance(data);
+                    let Self { framing, unfinished, .. } = &mut *self;
+                    if unfinished.wait_for(framing).is_err() {
+                        return Poll::Ready(Some(Err(Failure::too_much_unfinished().into())));
+                    }
                 }
                 // tonic looks no further than the trailers.
                 let cut = frame.is_trailers() && self.framing.is_inside();
@@ -141,66 +151,5 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Where a request stands among its length-prefixed messages: tonic takes a request that ends right behind a prefix for complete.
-#[derive(Debug, Default)]
-struct Framing {
-    prefix: [u8; PREFIX],
-    prefix_len: usize,
-    missing: usize,
-}
-
-/// A flag and the length, in network order.
-const PREFIX: usize = 5;
-
-impl Framing {
-    fn advance(&mut self, mut data: &[u8]) {
-        while !data.is_empty() {
-            if self.prefix_len < PREFIX {
-                let taken = data.len().min(PREFIX - self.prefix_len);
-                let (head, rest) = data.split_at(taken);
-                self.prefix.iter_mut().skip(self.prefix_len).zip(head).for_each(|(to, from)| *to = *from);
-                self.prefix_len += taken;
-                data = rest;
-                if self.prefix_len == PREFIX {
-                    let [_, length @ ..] = self.prefix;
-                    self.missing = u32::from_be_bytes(length) as usize;
-                }
-            }
-            if self.prefix_len == PREFIX {
-                let taken = data.len().min(self.missing);
-                data = data.split_at(taken).1;
-                self.missing -= taken;
-                if self.missing == 0 {
-                    self.prefix_len = 0;
-                }
-            }
-        }
-    }
-
-    fn is_inside(&self) -> bool {
-        self.prefix_len > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn framing_knows_where_messages_end_however_they_are_cut() {
-        let two_messages = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 9];
-        let whole = [8, 13];
-        for step in 1..=two_messages.len() {
-            let mut framing = Framing::default();
-            let mut read = 0;
-            for part in two_messages.chunks(step) {
-                framing.advance(part);
-                read += part.len();
-                assert_eq!(framing.is_inside(), !whole.contains(&read), "after {read} bytes in steps of {step}");
-            }
-        }
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, HeaderName, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
 use super::{compression, status::Failure};
@@ -21,7 +21,7 @@ pub(crate) struct Door {
 }
 
 /// The layer's function, for `axum::middleware`.
-pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next) -> Response {
+pub(crate) async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     // Browsers send other types to foreign servers without asking them first; this one they ask about, and get no answer.
     let content_type = request.headers().get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     if !content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
@@ -39,6 +39,7 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
         let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
         return refuse(Failure::foreign(detail));
     }
+    forget_unread(request.headers_mut());
     if let Err(unsupported) = compression::of_request(request.headers()) {
         return answer(unsupported);
     }
@@ -48,6 +49,32 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
             Ok(response) => response,
             Err(_) => refuse(Failure::deadline_exceeded()),
         },
+    }
+}
+
+/// What behind the door is read of a request's headers.
+const READ: [HeaderName; 6] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("grpc-timeout"),
+    HeaderName::from_static("rialto-rooms"),
+];
+
+/// More than an honest client sends.
+const MANY: usize = 32;
+
+/// A call keeps its headers for as long as it waits, and hundreds of small ones take many times their bytes.
+fn forget_unread(headers: &mut HeaderMap) {
+    if headers.len() > MANY {
+        let mut kept = HeaderMap::new();
+        for name in &READ {
+            for value in headers.get_all(name) {
+                kept.append(name, value.clone());
+            }
+        }
+        *headers = kept;
     }
 }
 
@@ -104,6 +131,26 @@ mod tests {
         for garbage in ["", "S", "5", "-1S", "1.5S", "999999999S", "1x", "1 S"] {
             assert_eq!(read(garbage), None, "{garbage:?}");
         }
+    }
+
+    #[test]
+    fn of_very_many_headers_only_those_are_kept_that_are_read() {
+        let headers = |others: usize| {
+            let mut headers = HeaderMap::new();
+            headers.append("rialto-rooms", "a".parse().unwrap());
+            headers.append("authorization", "Bearer t".parse().unwrap());
+            headers.append("rialto-rooms", "b".parse().unwrap());
+            for n in 0..others {
+                headers.append("x-id", n.to_string().parse().unwrap());
+            }
+            forget_unread(&mut headers);
+            headers
+        };
+        assert_eq!(headers(29).len(), 32);
+        let kept = headers(30);
+        assert_eq!(kept.len(), 3);
+        assert_eq!(kept["authorization"], "Bearer t");
+        assert_eq!(kept.get_all("rialto-rooms").iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

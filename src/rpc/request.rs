@@ -57,14 +57,18 @@ pub(super) struct Bad {
 }
 
 impl Rules {
-    /// Reads a message of a caller's stream that is in these rooms. Whatever it is, it counts for the caller's rate.
+    /// Reads a message of a caller's stream that is in these rooms. Whatever it is, it counts for the caller's rate; a token as a call, so that
+    /// who says much can still go on.
     pub(super) fn read(
         &self,
         message: Result<ChatMessage, DecodeError>,
         caller: &Caller,
         subscription: &Subscription,
     ) -> Result<Request, Bad> {
-        let limited = self.limits.message(caller);
+        let limited = match &message {
+            Ok(ChatMessage { event: Some(Event::RefreshToken(_)), .. }) => self.limits.call_by(caller),
+            _ => self.limits.message(caller),
+        };
         let mut message = message.map_err(|error| Bad {
             failure: limited.map_or_else(Failure::from, |()| Failure::undecodable(&error)),
             room: String::new(),

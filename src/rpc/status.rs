@@ -88,6 +88,12 @@ impl Failure {
         Self::new(Code::InvalidArgument, "TRUNCATED", "the request ended in the middle of a message")
     }
 
+    /// More is under way than may be kept until it is whole.
+    pub(crate) fn too_much_unfinished() -> Self {
+        let detail = "the server waits for the rest of as much as it may; send smaller messages, or this one later";
+        Self::new(Code::ResourceExhausted, "TOO_MUCH_UNFINISHED", detail).retry_after(1)
+    }
+
     /// The request stream ended by a reset.
     pub(crate) fn reset() -> Self {
         Self::new(Code::Aborted, "STREAM_RESET", "the request stream was reset before its end")

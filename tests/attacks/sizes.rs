@@ -1,6 +1,8 @@
 //! Messages that are announced and do not come, or not quite, or are too large.
 
-use futures_util::future::join_all;
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tonic::Code;
 
 use super::{KIB, LITTLE};
@@ -8,6 +10,7 @@ use crate::support::{
     raw::{CHAT, CREATE_USERS, Call, GET_USER, Raw},
     rejected,
     siege::Siege,
+    soon,
     wire::{Refusal, framed},
 };
 
@@ -17,6 +20,9 @@ const SAID: usize = 64 * 1024;
 
 const CONNECTIONS: usize = 8;
 const STREAMS: usize = 125;
+
+/// Of these, as many as `max_unfinished_bytes` has places for.
+const PLACES: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_that() {
@@ -41,18 +47,25 @@ async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_th
     eprintln!("1,000 messages announced: the process grew by {} KiB at most", grown.unwrap_or_default() / KIB);
     assert!(grown.is_none_or(|grown| grown < calls_alone), "{grown:?}");
 
-    join_all(calls.iter_mut().map(|(raw, calls)| {
-        let message = &message;
-        async move {
-            let rest = message.slice(5..message.len() - 1);
-            join_all(calls.iter_mut().map(|call| call.request.write(rest.clone()))).await;
-            raw.flushed().await;
-        }
-    }))
-    .await;
+    // What there is no place for is refused by now; of the rest all but an octet comes.
+    let full = Refusal::new(Code::ResourceExhausted, "TOO_MUCH_UNFINISHED").retry();
+    let streams: Vec<_> = calls.iter_mut().flat_map(|(_, calls)| calls).enumerate().collect();
+    let (held, ends): (Vec<_>, FuturesUnordered<_>) = streams
+        .into_iter()
+        .map(|(n, Call { request, response })| {
+            ((n, request), async move { (n, Refusal::of(&response.end().await.unwrap())) })
+        })
+        .unzip();
+    let refused: Vec<_> = soon(ends.take(CONNECTIONS * STREAMS - PLACES).collect()).await;
+    assert!(refused.iter().all(|(_, refusal)| *refusal == full), "{refused:?}");
+    let refused: HashSet<_> = refused.into_iter().map(|(n, _)| n).collect();
+    let held = held.into_iter().filter(|(n, _)| !refused.contains(n));
+    let rest = message.slice(5..message.len() - 1);
+    join_all(held.map(|(_, request)| request.write(rest.clone()))).await;
+    join_all(calls.iter_mut().map(|(raw, _)| raw.flushed())).await;
     siege.serves_others().await;
     drop(calls);
-    let sent = (CONNECTIONS * STREAMS * CALL) as u64;
+    let sent = (PLACES * CALL) as u64;
     siege.withstood("1,000 messages but for an octet each", calls_alone + sent).await;
 }
 
