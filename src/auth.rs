@@ -146,16 +146,28 @@ pub struct Layer {
     pub ended: fn(Reason) -> Response,
 }
 
-/// Sets everything up. The tasks end when they are told to stop.
+/// What runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Tells callers apart.
+    pub auth: Auth,
+    /// Logs users in. Absent: there are no tokens.
+    pub sessions: Option<Sessions>,
+    /// They end when they are told to stop.
+    pub tasks: Vec<JoinHandle<()>>,
+}
+
+/// Sets everything up.
 pub fn start(
     settings: &Settings,
     engine: Arc<dyn Engine>,
     users: Users,
     stop: &CancellationToken,
-) -> Result<(Auth, Option<Sessions>, Vec<JoinHandle<()>>), StartError> {
+) -> Result<Started, StartError> {
     let open_registration = settings.open_registration;
     let Some(folder) = &settings.key_folder else {
-        return Ok((Auth(Arc::new(Inner { tokens: None, users, open_registration })), None, Vec::new()));
+        let auth = Auth(Arc::new(Inner { tokens: None, users, open_registration }));
+        return Ok(Started { auth, sessions: None, tasks: Vec::new() });
     };
     let key = Arc::new(OwnKey::open_or_make(folder)?);
     let mut issuers = vec![Trusted::own(&settings.issuer, &settings.audience, &key)];
@@ -168,7 +180,8 @@ pub fn start(
     let sessions = Sessions::new(settings, key, Arc::clone(&engine), users.clone());
     tasks.push(tokio::spawn(sessions::purge(engine, stop.clone())));
     let tokens = Some(Tokens { issuers });
-    Ok((Auth(Arc::new(Inner { tokens, users, open_registration })), Some(sessions), tasks))
+    let auth = Auth(Arc::new(Inner { tokens, users, open_registration }));
+    Ok(Started { auth, sessions: Some(sessions), tasks })
 }
 
 impl Auth {

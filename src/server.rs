@@ -121,7 +121,8 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let tasks = net::Tasks::default();
     let limits = Limits::new(&settings::limit(config));
     let auth_settings = settings::auth(config, &folder);
-    let (auth, sessions, auth_tasks) = auth::start(&auth_settings, Arc::clone(&engine), users.clone(), &tasks.drain)?;
+    let auth::Started { auth, sessions, tasks: auth_tasks } =
+        auth::start(&auth_settings, Arc::clone(&engine), users.clone(), &tasks.drain)?;
 
     let chats = Chats::new(config.max_streams, config.max_streams_per_caller);
     let parts = rpc::ChatParts {

@@ -119,9 +119,8 @@ pub(super) fn explain(status: &Status) -> String {
     }
     match details.error_info().map(|info| info.reason.as_str()) {
         Some("TOKEN_MISSING") => {
-            text = format!(
-                "this hub asks for a token: `export RIALTO_TOKEN=$(rialto token --name me --role admin)` where its data is"
-            )
+            text = "this hub asks for a token: `export RIALTO_TOKEN=$(rialto token --name me --role admin)` where its data is"
+                .into();
         }
         Some("TOKEN_EXPIRED") => text.push_str("; get another one with `rialto token`"),
         _ => {}

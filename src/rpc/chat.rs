@@ -63,7 +63,14 @@ pub(crate) struct Chats {
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    of: Option<(Arc<str>, Arc<DashMap<Arc<str>, usize>>)>,
+    _of_caller: Option<OfCaller>,
+}
+
+/// One of the streams of a caller that is known, until it is dropped.
+#[derive(Debug)]
+struct OfCaller {
+    id: Arc<str>,
+    callers: Arc<DashMap<Arc<str>, usize>>,
 }
 
 impl Chats {
@@ -79,27 +86,26 @@ impl Chats {
 
     fn open(&self, caller: &Caller) -> Result<Place, Failure> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())?;
-        let of = caller.id.as_ref().map(|id| self.count_for(id)).transpose()?;
-        Ok(Place { _permit: permit, of })
+        let of_caller = caller.id.as_ref().map(|id| self.open_for(id)).transpose()?;
+        Ok(Place { _permit: permit, _of_caller: of_caller })
     }
 
-    fn count_for(&self, id: &Arc<str>) -> Result<(Arc<str>, Arc<DashMap<Arc<str>, usize>>), Failure> {
+    fn open_for(&self, id: &Arc<str>) -> Result<OfCaller, Failure> {
         let mut streams = self.callers.entry(Arc::clone(id)).or_default();
         if *streams >= self.per_caller {
             return Err(Failure::too_many_streams_of_caller(self.per_caller));
         }
         *streams += 1;
-        Ok((Arc::clone(id), Arc::clone(&self.callers)))
+        Ok(OfCaller { id: Arc::clone(id), callers: Arc::clone(&self.callers) })
     }
 }
 
-impl Drop for Place {
+impl Drop for OfCaller {
     fn drop(&mut self) {
-        let Some((id, callers)) = &self.of else { return };
-        if let Some(mut streams) = callers.get_mut(id) {
+        if let Some(mut streams) = self.callers.get_mut(&self.id) {
             *streams = streams.saturating_sub(1);
         }
-        callers.remove_if(id, |_, streams| *streams == 0);
+        self.callers.remove_if(&self.id, |_, streams| *streams == 0);
     }
 }
 

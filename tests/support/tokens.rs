@@ -120,11 +120,11 @@ impl Interceptor for Show {
 impl By {
     pub fn over(channel: Channel, token: Option<&str>) -> Self {
         let shown = Show(token.map(|token| format!("Bearer {token}").parse().unwrap()));
-        let channel = || InterceptedService::new(channel.clone(), shown.clone());
+        let showing = |channel| InterceptedService::new(channel, shown.clone());
         Self {
-            users: UserServiceClient::new(channel()),
-            rooms: ChatServiceClient::new(channel()),
-            auth: AuthServiceClient::new(channel()),
+            users: UserServiceClient::new(showing(channel.clone())),
+            rooms: ChatServiceClient::new(showing(channel.clone())),
+            auth: AuthServiceClient::new(showing(channel)),
         }
     }
 
