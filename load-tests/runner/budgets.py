@@ -20,11 +20,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A figure of the hub over that of another system, run by run, and the median of that."""
+    """A figure of one system over that of another, run by run, and the median of that."""
 
     measurement: str
     figure: str
     against: str
+    of: str = "rialto"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Figure:
     divisor: float
     unit: str
     beside: str | None = None
+    of: str = "rialto"
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ class Pages:
 
 @dataclass(frozen=True)
 class Budget:
+    """What something may cost. Without a bound it may cost what it does, and is only shown."""
+
     what: str
-    bound: Bound
+    bound: Bound | None
     limit: float
     source: Ratio | Figure | Flat | Calls | Pages
     unit: str = "x"
@@ -134,6 +138,21 @@ MEASUREMENTS = (
         "rooms-10000",
         "fanout --rooms 10000 --subscribers 10 --rooms-per-stream 1000 --publishers 10 --rate 0.05 --size 100 --seconds 20",
     ),
+    # What TLS and tokens cost: of the first, the third, and everyone at once, who have missed nothing but their handshake.
+    Measurement(
+        "tls-burst-100",
+        "burst --rooms 1 --subscribers 100 --publishers 8 --messages 200000 --size 100",
+        "burst --rooms 1 --subscribers 10 --publishers 2 --messages 200 --size 100",
+        ("rialto-tls",),
+    ),
+    Measurement(
+        "tls-paced",
+        "fanout --rooms 1 --subscribers 1000 --connections 1000 --publishers 1 --rate 50 --size 100 --seconds 10",
+        None,
+        ("rialto-tls",),
+    ),
+    Measurement("tls-idle", "idle --connections 1000 --streams 1", None, ("rialto-tls",)),
+    Measurement("tls-reconnect", "reconnect --clients 1000 --missed 1", None, ("rialto-tls",)),
     Measurement("reconnect", "reconnect --clients 1000 --missed 1000", "reconnect --clients 20 --missed 20"),
     Measurement(
         "churn",
@@ -203,5 +222,24 @@ BUDGETS = (
         "at most",
         1.2,
         Flat((("1", "rooms-1", None), ("100", "rooms-100", None), ("10,000", "rooms-10000", None)), "rooms-*"),
+    ),
+    Budget(
+        "TLS and tokens over plain: burst, 100 subscribers",
+        None,
+        0,
+        Ratio("tls-burst-100", DELIVERIES, "rialto", of="rialto-tls"),
+    ),
+    Budget(
+        "TLS and tokens over plain: paced, 1,000 connections x 50 messages a second",
+        None,
+        0,
+        Ratio("tls-paced", DELIVERIES, "rialto", of="rialto-tls"),
+    ),
+    Budget(
+        "TLS and tokens: memory of a connected client, one stream each",
+        None,
+        0,
+        Figure("tls-idle", "bytes_per_client", 1024, "KiB", "rialto", of="rialto-tls"),
+        "KiB",
     ),
 )

@@ -40,11 +40,11 @@ class Found:
         figures = (run["figures"] for run in self.report["runs"] if run["system"] == system)
         return [figure[name] for figure in figures if figure.get(name) is not None]
 
-    def ratios(self, name: str, against: str) -> list[float]:
-        """The hub over another system, each run over the one beside it."""
-        ours, theirs = self.values(name), self.values(name, against)
+    def ratios(self, name: str, of: str, against: str) -> list[float]:
+        """One system over another, each run over the one beside it."""
+        ours, theirs = self.values(name, of), self.values(name, against)
         if not ours or len(ours) != len(theirs):
-            raise Failure(f"`{self.command}` does not report {name} of rialto and {against}")
+            raise Failure(f"`{self.command}` does not report {name} of {of} and {against}")
         return [own / other for own, other in zip(ours, theirs, strict=True)]
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runner.budgets import Budget
 from runner.ghz import Comparison, Result
 from runner.load import Found
 from runner.place import LOAD_TESTS, RESULTS
@@ -79,7 +80,7 @@ def budget_table(verdicts: Sequence[Verdict]) -> str:
     rows = [
         [
             verdict.budget.what,
-            f"{verdict.budget.bound} {verdict.budget.limit:g} {verdict.budget.unit}",
+            bound(verdict.budget),
             verdict.figure,
             judgement(verdict),
             f"`{verdict.command}`" if verdict.command else "",
@@ -89,8 +90,12 @@ def budget_table(verdicts: Sequence[Verdict]) -> str:
     return table(["what", "budget", "measured", "", "command"], rows, numbers_from=5)
 
 
+def bound(budget: Budget) -> str:
+    return f"{budget.bound} {budget.limit:g} {budget.unit}" if budget.bound else ""
+
+
 def judgement(verdict: Verdict) -> str:
-    if verdict.value is None:
+    if verdict.value is None or not verdict.budget.bound:
         return ""
     return "met" if verdict.budget.allows(verdict.value) else "**missed**"
 

@@ -29,11 +29,11 @@ def verdicts(found: dict[str, Found], calls: Comparison | None) -> list[Verdict]
 
 def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -> Verdict:
     match budget.source:
-        case Ratio(measurement, figure, against) if measurement in found:
-            ratios = found[measurement].ratios(figure, against)
+        case Ratio(measurement, figure, against, of) if measurement in found:
+            ratios = found[measurement].ratios(figure, of, against)
             return Verdict(budget, statistics.median(ratios), spread(ratios), found[measurement].command)
-        case Figure(measurement, figure, divisor, unit, beside) if measurement in found:
-            value = found[measurement].figure(figure) / divisor
+        case Figure(measurement, figure, divisor, unit, beside, of) if measurement in found:
+            value = found[measurement].figure(figure, of) / divisor
             text = f"{value:.1f} {unit}"
             if beside:
                 text += f" ({beside}: {found[measurement].figure(figure, beside) / divisor:.1f} {unit})"

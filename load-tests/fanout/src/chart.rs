@@ -151,6 +151,7 @@ fn highest(systems: &[System]) -> f64 {
 fn colour(system: &str) -> RGBColor {
     match system {
         "rialto" => RGBColor(0x00, 0x72, 0xb2),
+        "rialto-tls" => RGBColor(0xd5, 0x5e, 0x00),
         "tcp" => RGBColor(0xe6, 0x9f, 0x00),
         "nats" => RGBColor(0x00, 0x9e, 0x73),
         _ => RGBColor(0xcc, 0x79, 0xa7),

@@ -29,6 +29,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   rialto-load burst --subscribers 100 --against tcp       what a delivery costs, beside a bare TCP server
+  rialto-load burst --against rialto-tls                  what TLS and tokens cost
   rialto-load fanout --subscribers 5000 --rate 20         latency in a large room
   rialto-load publish --window 1 --against sqlite         how long a message takes to be safe, beside a bare commit
   rialto-load idle --connections 10 --streams 100         what a silent client costs, and each further stream of it

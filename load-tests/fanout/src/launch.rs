@@ -2,6 +2,7 @@
 
 mod folder;
 mod nats;
+mod secure;
 
 use std::{
     env,
@@ -20,7 +21,13 @@ use tokio::{
 
 use crate::{
     process::Process,
-    systems::{System, jetstream::JetStream, nats::Nats, rialto::Rialto, tcp::Tcp},
+    systems::{
+        System,
+        jetstream::JetStream,
+        nats::Nats,
+        rialto::{Access, Rialto},
+        tcp::Tcp,
+    },
 };
 
 /// Which system.
@@ -28,6 +35,8 @@ use crate::{
 pub enum Kind {
     /// The hub.
     Rialto,
+    /// The hub with TLS and tokens.
+    RialtoTls,
     /// A bare TCP server that writes the same bytes to every connection.
     Tcp,
     /// A NATS server; for `publish`, JetStream with a log that is synced.
@@ -41,10 +50,16 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Rialto => "rialto",
+            Self::RialtoTls => "rialto-tls",
             Self::Tcp => "tcp",
             Self::Nats => "nats",
             Self::Sqlite => "sqlite",
         }
+    }
+
+    /// The hub, in whatever way.
+    pub fn is_hub(self) -> bool {
+        matches!(self, Self::Rialto | Self::RialtoTls)
     }
 }
 
@@ -83,6 +98,7 @@ pub struct Server {
     pub patience: Duration,
     kind: Kind,
     durable: bool,
+    access: Option<Access>,
     child: Option<Child>,
     _folder: Option<TempDir>,
 }
@@ -107,11 +123,27 @@ impl Launcher {
     async fn start_as(&self, kind: Kind, durable: bool) -> Result<Server> {
         if let Some(running) = self.running.iter().find(|running| running.kind == kind) {
             let Address { address, process, .. } = running.clone();
-            return Ok(Server { address, process, patience: self.patience, kind, durable, child: None, _folder: None });
+            return Ok(Server {
+                address,
+                process,
+                patience: self.patience,
+                kind,
+                durable,
+                access: None,
+                child: None,
+                _folder: None,
+            });
         }
         let folder = self.folder()?;
+        let mut access = None;
         let (child, address) = match kind {
             Kind::Rialto => spawn(self.hub(folder.path())).await?,
+            Kind::RialtoTls => {
+                let (child, address, opened) =
+                    secure::spawn(self.hub(folder.path()), &self.rialto, folder.path()).await?;
+                access = Some(opened);
+                (child, address)
+            }
             Kind::Tcp => {
                 let mut command = Command::new(env::current_exe()?);
                 command.args(["bare", "tcp"]);
@@ -127,6 +159,7 @@ impl Launcher {
             patience: self.patience,
             kind,
             durable,
+            access,
             child: Some(child),
             _folder: Some(folder),
         })
@@ -147,11 +180,7 @@ impl Launcher {
 /// Starts a server that says `listening on SCHEME://ADDRESS` as its first line.
 async fn spawn(mut command: Command) -> Result<(Child, String)> {
     let program = command.as_std().get_program().to_owned();
-    // Nothing that is set for another server may reach this one.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIALTO_")) {
-        command.env_remove(name);
-    }
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let command = clean(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
     let output = child.stdout.take().context("no output")?;
     let mut line = String::new();
@@ -160,17 +189,30 @@ async fn spawn(mut command: Command) -> Result<(Child, String)> {
     Ok((child, address.with_context(|| format!("{} did not say where it listens", program.display()))?))
 }
 
+/// Nothing that is set for another server may reach this one.
+fn clean(command: &mut Command) -> &mut Command {
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIALTO_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Server {
     /// The way to it, for loads that are the same for every system.
     pub fn system(&self) -> Result<Box<dyn System>> {
         let address = self.address.clone();
         Ok(match self.kind {
-            Kind::Rialto => Box::new(Rialto { address }),
+            Kind::Rialto | Kind::RialtoTls => Box::new(self.hub()),
             Kind::Tcp => Box::new(Tcp { address }),
             Kind::Nats if self.durable => Box::new(JetStream { address }),
             Kind::Nats => Box::new(Nats { address }),
             Kind::Sqlite => bail!("{} does not fan out", self.kind.name()),
         })
+    }
+
+    /// The way to a hub, for loads that are only for one.
+    pub fn hub(&self) -> Rialto {
+        Rialto { address: self.address.clone(), access: self.access.clone() }
     }
 
     /// Ends it.

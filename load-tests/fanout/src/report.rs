@@ -54,9 +54,11 @@ impl Run {
 /// Where a curve of latencies is drawn through.
 const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
 
-/// How the hub compares to another system, over the alternations.
+/// How one system compares to another, over the alternations.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ratio {
+    /// Which system.
+    pub of: &'static str,
     /// To which system.
     pub against: &'static str,
     /// In which figure.
@@ -83,21 +85,24 @@ pub struct Report {
 }
 
 impl Report {
-    /// Compares the hub's runs to those of every other system, pair by pair.
+    /// Compares the hub's runs to those of every other system, pair by pair; and those of the hub with TLS and tokens to the plain hub's,
+    /// because what is asked is what they cost.
     pub fn compare(&mut self, figure: &'static str) {
         let of = |system: &'static str| {
             self.runs.iter().filter(move |run| run.system == system).filter_map(|run| run.figures.get(figure).copied())
         };
-        let mut others: Vec<_> = self.runs.iter().map(|run| run.system).filter(|name| *name != "rialto").collect();
+        let (plain, secure) = (Kind::Rialto.name(), Kind::RialtoTls.name());
+        let mut others: Vec<_> = self.runs.iter().map(|run| run.system).filter(|name| *name != plain).collect();
         others.sort_unstable();
         others.dedup();
-        let ratio = |against| {
-            let mut ratios: Vec<_> = of("rialto").zip(of(against)).map(|(own, other)| own / other).collect();
+        let ratio = |other| {
+            let (one, against) = if other == secure { (secure, plain) } else { (plain, other) };
+            let mut ratios: Vec<_> = of(one).zip(of(against)).map(|(own, other)| own / other).collect();
             ratios.sort_unstable_by(f64::total_cmp);
             let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
             // Of an even number the mean of the two in the middle.
             let (below, above) = (ratios.get((ratios.len() - 1) / 2)?, ratios.get(ratios.len() / 2)?);
-            Some(Ratio { against, figure, median: f64::midpoint(*below, *above), lowest, highest })
+            Some(Ratio { of: one, against, figure, median: f64::midpoint(*below, *above), lowest, highest })
         };
         self.ratios = others.into_iter().filter_map(ratio).collect();
     }
@@ -123,9 +128,9 @@ impl Report {
         }
         table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         let mut text = table.to_string();
-        for Ratio { against, figure, median, lowest, highest } in &self.ratios {
+        for Ratio { of, against, figure, median, lowest, highest } in &self.ratios {
             let better = if smaller_is_better(figure) { "; smaller is better" } else { "" };
-            text += &format!("\n{figure}: {median:.2} x {against} ({lowest:.2} to {highest:.2}{better})");
+            text += &format!("\n{figure} of {of}: {median:.2} x {against} ({lowest:.2} to {highest:.2}{better})");
         }
         text
     }
@@ -166,9 +171,19 @@ mod tests {
         report.compare("f");
         let ratios: Vec<_> = report.ratios.iter().map(|ratio| (ratio.median, ratio.lowest, ratio.highest)).collect();
         assert_eq!(ratios, [(1.0, 0.5, 2.0)]);
-        assert!(report.tables().contains("f: 1.00 x tcp (0.50 to 2.00)"), "{}", report.tables());
+        assert!(report.tables().contains("f of rialto: 1.00 x tcp (0.50 to 2.00)"), "{}", report.tables());
         report.ratios.iter_mut().for_each(|ratio| ratio.figure = "bytes_per_client");
         assert!(report.tables().contains("(0.50 to 2.00; smaller is better)"), "{}", report.tables());
+    }
+
+    #[test]
+    fn tls_and_tokens_are_compared_to_the_plain_hub() {
+        let run = |kind, figure| Run { figures: Figures::from([("f", figure)]), ..Run::new(kind) };
+        let runs = vec![run(Kind::Rialto, 4.0), run(Kind::RialtoTls, 3.0), run(Kind::Tcp, 8.0)];
+        let mut report = Report { verb: "burst", settings: serde_json::Value::Null, runs, ratios: Vec::new() };
+        report.compare("f");
+        let ratios: Vec<_> = report.ratios.iter().map(|ratio| (ratio.of, ratio.against, ratio.median)).collect();
+        assert_eq!(ratios, [("rialto-tls", "rialto", 0.75), ("rialto", "tcp", 0.5)]);
     }
 
     #[test]

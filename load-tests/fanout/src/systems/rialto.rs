@@ -1,13 +1,19 @@
 //! Rialto, by `user.UserService/Chat` on HTTP/2: as close to the wire as a client gets, so that the load costs little.
 
+mod access;
+
 use std::future::poll_fn;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream, client::SendRequest};
-use http::{HeaderMap, Request};
-use tokio::{net::TcpStream, task::JoinSet};
+use http::{HeaderMap, Request, header::AUTHORIZATION};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use super::{Connection, Member, System};
 use crate::{
@@ -16,22 +22,25 @@ use crate::{
     stamp::Room,
     subscriber::Subscriber,
 };
+pub use access::Access;
 
 /// Bytes that a stream, and all streams of a connection, may be sent before they are read: enough that the window never holds anybody up.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// A hub.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rialto {
     /// `host:port`.
     pub address: String,
+    /// None: it is plain and open.
+    pub access: Option<Access>,
 }
 
 /// A connection to a hub.
 #[derive(Debug)]
 pub struct Http2 {
-    address: String,
+    hub: Rialto,
     requests: SendRequest<Bytes>,
     /// Ends with this, which outlives it if a member still holds it.
     _tasks: JoinSet<()>,
@@ -50,16 +59,26 @@ impl Rialto {
         let socket =
             TcpStream::connect(&self.address).await.with_context(|| format!("no connection to {}", self.address))?;
         socket.set_nodelay(true)?;
-        let (requests, connection) = h2::client::Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(socket)
-            .await?;
-        let mut tasks = JoinSet::new();
-        // Its end is seen by every stream on it.
-        tasks.spawn(async { drop(connection.await) });
-        Ok(Http2 { address: self.address.clone(), requests, _tasks: tasks })
+        let (requests, tasks) = match &self.access {
+            None => begin(socket).await?,
+            // Boxed: it is large, and the connection's task would hold it twice.
+            Some(access) => begin(Box::new(access.secure(socket, &self.address).await?)).await?,
+        };
+        Ok(Http2 { hub: self.clone(), requests, _tasks: tasks })
     }
+}
+
+/// Speaks HTTP/2 on a connection, each kind by code of its own: the plain one costs what it did before there was another.
+async fn begin(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(SendRequest<Bytes>, JoinSet<()>)> {
+    let (requests, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(io)
+        .await?;
+    let mut tasks = JoinSet::new();
+    // Its end is seen by every stream on it.
+    tasks.spawn(async { drop(connection.await) });
+    Ok((requests, tasks))
 }
 
 #[async_trait]
@@ -73,11 +92,16 @@ impl Http2 {
     /// Opens a Chat stream in these rooms. Both halves are there when the joins hold.
     pub async fn chat(&self, rooms: &[Room]) -> Result<(SendStream<Bytes>, RecvStream)> {
         let names: Vec<_> = rooms.iter().map(|room| name(*room)).collect();
-        let request = Request::post(format!("http://{}/user.UserService/Chat", self.address))
+        let Rialto { address, access } = &self.hub;
+        let scheme = if access.is_some() { "https" } else { "http" };
+        let mut request = Request::post(format!("{scheme}://{address}/user.UserService/Chat"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("rialto-rooms", names.join(","))
             .body(())?;
+        if let Some(access) = access {
+            request.headers_mut().insert(AUTHORIZATION, access.authorization());
+        }
         let mut free = self.requests.clone().ready().await?;
         let (response, requests) = free.send_request(request, false)?;
         let response = response.await?;
@@ -143,8 +167,11 @@ pub async fn send(requests: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<
     Ok(())
 }
 
-/// Who speaks in every load.
-pub const USER: &str = "load";
+/// Who speaks in every load, to every system: whom a hub that asks for tokens knows as such by the token of [`OPERATOR`].
+pub const USER: &str = "operator:load";
+
+/// Whose token it is.
+pub const OPERATOR: &str = "load";
 
 /// What a room is called.
 pub fn name(room: Room) -> String {

@@ -97,7 +97,7 @@ impl Verb for Churn {
     }
 
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
-        ensure!(kind == Kind::Rialto, "only the hub's streams can be left in every way: nothing to compare with");
+        ensure!(kind.is_hub(), "only the hub's streams can be left in every way: nothing to compare with");
         let Self { rooms, subscribers, .. } = *self;
         let layout = Layout { rooms, subscribers, rooms_per_stream: 1, connections: 0, publishers: 1 };
         layout.check()?;
@@ -107,7 +107,7 @@ impl Verb for Churn {
         let (audience, publishers) = Audience::gather(layout, &server, &tally, 0, progress).await?;
 
         let over = Duration::try_from_secs_f64(self.seconds)?;
-        let visits = Visits::new(server.address.clone(), self.rooms, Instant::now() + over, server.patience)?;
+        let visits = Visits::new(server.hub(), self.rooms, Instant::now() + over, server.patience)?;
         let watch = Watch::start(server.process, LOOK.min(over.div_f64(LOOKS)));
         let meter = Meter::start(&server)?;
         let mut publishing = JoinSet::new();
@@ -183,7 +183,7 @@ impl Growth {
 /// Those who come and go.
 #[derive(Debug, Clone)]
 struct Visits {
-    address: String,
+    hub: Rialto,
     rooms: Room,
     until: Instant,
     patience: Duration,
@@ -203,8 +203,8 @@ enum Way {
 const WAYS: [Way; 3] = [Way::HalfClose, Way::Reset, Way::Drop];
 
 impl Visits {
-    fn new(address: String, rooms: Room, until: Instant, patience: Duration) -> Result<Self> {
-        Ok(Self { address, rooms, until, patience, tally: Tally::new(0, 0)?, over: Arc::default() })
+    fn new(hub: Rialto, rooms: Room, until: Instant, patience: Duration) -> Result<Self> {
+        Ok(Self { hub, rooms, until, patience, tally: Tally::new(0, 0)?, over: Arc::default() })
     }
 
     /// So many come and go.
@@ -222,14 +222,13 @@ impl Visits {
     }
 
     async fn come_and_go(&self, visitor: u32) -> Result<()> {
-        let hub = Rialto { address: self.address.clone() };
         let mut random = Rng::with_seed(u64::from(visitor));
         // It outlives the streams on it, unless the visitor goes by dropping it.
         let mut connection = None;
         while Instant::now() < self.until {
             let open = match connection.take() {
                 Some(open) => open,
-                None => hub.open().await?,
+                None => self.hub.open().await?,
             };
             let way = random.choice(WAYS).unwrap_or(Way::Drop);
             self.visit(visitor, &open, &mut random, way).await?;

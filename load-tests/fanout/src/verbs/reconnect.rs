@@ -91,10 +91,10 @@ impl Verb for Reconnect {
     }
 
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
-        ensure!(kind == Kind::Rialto, "only the hub can be resumed: nothing to compare with");
+        ensure!(kind.is_hub(), "only the hub can be resumed: nothing to compare with");
         ensure!(self.clients > 0 && self.rate > 0.0, "there must be a client, and someone who speaks");
         let server = launcher.start(kind).await?;
-        let hub = Arc::new(Rialto { address: server.address.clone() });
+        let hub = Arc::new(server.hub());
         let mut author = Author::enter(&hub, self.size).await?;
         progress.set_message("publishing");
         author.publish(self.missed).await?;

@@ -1,0 +1,67 @@
+//! Starts a hub with TLS and tokens.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, ensure};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::process::{Child, Command};
+
+use super::clean;
+use crate::systems::rialto::{Access, OPERATOR};
+
+/// What the certificate names.
+const HOST: &str = "127.0.0.1";
+
+/// All clients of a load are one caller: what a caller may do must not be what is measured. Rates: 0 is without limit.
+const UNLIMITED: [&str; 6] = [
+    "max_calls_per_second_per_caller=0",
+    "max_calls_per_second_per_address=0",
+    "max_messages_per_second_per_caller=0",
+    "max_messages_per_second_per_address=0",
+    "max_streams_per_caller=200000",
+    "max_rooms_per_user=100000",
+];
+
+/// Starts one by this command, which serves this folder, and says how to come in.
+pub async fn spawn(mut hub: Command, binary: &Path, folder: &Path) -> Result<(Child, String, Access)> {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([HOST.to_owned()])?;
+    let (cert_file, key_file) = (folder.join("tls.cert"), folder.join("tls.key"));
+    fs::write(&cert_file, cert.pem())?;
+    fs::write(&key_file, signing_key.serialize_pem())?;
+    fs::set_permissions(&key_file, Permissions::from_mode(0o600))?;
+
+    hub.args(["--auth", "token"]);
+    for (name, file) in [("tls_cert", cert_file), ("tls_key", key_file)] {
+        hub.arg("--set").arg(format!("{name}={}", file.display()));
+    }
+    hub.args(UNLIMITED.iter().flat_map(|setting| ["--set", setting]));
+    let (child, address) = super::spawn(hub).await?;
+    let access = Access::new(cert.der().clone(), &token(binary, folder).await?)?;
+    Ok((child, address, access))
+}
+
+/// A token by the key of the hub that serves this folder.
+async fn token(binary: &Path, folder: &Path) -> Result<String> {
+    let mut command = Command::new(binary);
+    command.args(["token", "--name", OPERATOR, "--role", "admin", "--data"]).arg(folder).stdin(Stdio::null());
+    let output = clean(&mut command).output().await.with_context(|| format!("{} does not start", binary.display()))?;
+    ensure!(output.status.success(), "no token: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hub_that_gives_no_token_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = token(Path::new("/bin/false"), folder.path()).await.unwrap_err();
+        assert!(format!("{error:#}").contains("no token"), "{error:#}");
+    }
+}
