@@ -128,6 +128,7 @@ fn settings() -> hub::Settings {
         inbox: config.max_queued_joins,
         open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,
+        memberships_per_user: None,
         rooms_per_stream: config.max_rooms_per_stream,
         members_per_room: config.max_members_per_room,
         presence_max: config.presence_max,

@@ -71,6 +71,7 @@ fn settings() -> users::Settings {
         bulk_passwords: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
         concurrent_logins: config.max_concurrent_logins,
+        queued_hashes: config.max_queued_hashes,
         queued_logins: config.max_queued_logins,
         watchers: config.max_watchers,
         waiting_changes: config.max_waiting_changes,

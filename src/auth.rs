@@ -1,7 +1,7 @@
 //! Who may make which call: tokens, the rules for every method, and the sessions behind refresh tokens.
 //!
 //! Invariants:
-//! - A handler never sees a token. The layer takes it away and leaves a [`Caller`].
+//! - A handler never sees a token. The layer takes it away and leaves a [`Caller`]. (A stream goes on with another one: Chat hands it here as it comes.)
 //! - Which keys are good for a token is decided by its issuer and by the configuration, never by the token.
 
 mod issuer;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    caller::{Caller, Pass, Standing},
+    caller::{ADMIN, Caller, Pass, Standing},
     engine::Engine,
     hub::Reason,
     users::{self, Users},
@@ -28,7 +28,7 @@ use issuer::Trusted;
 pub use issuer::{Issuer, IssuerError, Keys};
 pub use key::{KeyError, OwnKey};
 pub use layer::identify;
-pub use rules::{RULES, Rule, Who, may_change, may_set_roles};
+pub use rules::{RULES, Who, may_change, may_set_roles};
 pub use sessions::{Granted, Sessions};
 use token::{Bearer, Tokens};
 pub use token::{Operator, sign_operator};
@@ -36,8 +36,8 @@ pub use token::{Operator, sign_operator};
 /// How far the clocks of an issuer and this server may be apart, in seconds.
 const LEEWAY: u64 = 10;
 
-/// Seconds after its token's expiry at which a stream ends: half the leeway, so that it ends within.
-const STREAM_LEEWAY: i64 = 5;
+/// Seconds after its token's expiry at which a stream ends: so many that it has ended within the leeway.
+const STREAM_LEEWAY: i64 = 8;
 
 /// How callers are known.
 #[derive(Debug, Clone)]
@@ -60,6 +60,8 @@ pub struct Settings {
     pub sessions_per_user: usize,
     /// Anybody may create a user.
     pub open_registration: bool,
+    /// For how long a call without a token may go on.
+    pub without_token: Duration,
 }
 
 /// Why the tokens could not be set up.
@@ -100,6 +102,15 @@ pub enum Error {
     /// Another token for a stream, of somebody else.
     #[error("a stream goes on only with a token of the same caller")]
     SomebodyElse,
+    /// The caller managed users when the call began.
+    #[error("this caller has lost the rights with which the call began")]
+    RightsLost,
+    /// There is no token, and no end.
+    #[error("a call without a token may not take so long")]
+    TooLong,
+    /// The system gave no randomness, or the key did not sign.
+    #[error("a token could not be made")]
+    Unsigned,
     /// Tokens where there are none.
     #[error("this server asks for no tokens, and gives none")]
     TokensOff,
@@ -133,6 +144,7 @@ struct Inner {
     tokens: Option<Tokens>,
     users: Users,
     open_registration: bool,
+    without_token: Duration,
 }
 
 /// What the layer is made of.
@@ -164,9 +176,9 @@ pub fn start(
     users: Users,
     stop: &CancellationToken,
 ) -> Result<Started, StartError> {
-    let open_registration = settings.open_registration;
+    let Settings { open_registration, without_token, .. } = *settings;
     let Some(folder) = &settings.key_folder else {
-        let auth = Auth(Arc::new(Inner { tokens: None, users, open_registration }));
+        let auth = Auth(Arc::new(Inner { tokens: None, users, open_registration, without_token }));
         return Ok(Started { auth, sessions: None, tasks: Vec::new() });
     };
     let key = Arc::new(OwnKey::open_or_make(folder)?);
@@ -180,7 +192,7 @@ pub fn start(
     let sessions = Sessions::new(settings, key, Arc::clone(&engine), users.clone());
     tasks.push(tokio::spawn(sessions::purge(engine, stop.clone())));
     let tokens = Some(Tokens { issuers });
-    let auth = Auth(Arc::new(Inner { tokens, users, open_registration }));
+    let auth = Auth(Arc::new(Inner { tokens, users, open_registration, without_token }));
     Ok(Started { auth, sessions: Some(sessions), tasks })
 }
 
@@ -191,7 +203,9 @@ impl Auth {
         if now >= pass.expires_at().saturating_add(STREAM_LEEWAY) {
             return Some(Reason::TokenExpired);
         }
-        pass.user.is_some_and(|id| !self.0.users.exists(id)).then_some(Reason::UserDeleted)
+        let Some(user) = pass.user.map(|id| self.0.users.of_id(id)) else { return None };
+        let Some(user) = user else { return Some(Reason::UserDeleted) };
+        (pass.admin && !user.roles.iter().any(|role| role == ADMIN)).then_some(Reason::RightsLost)
     }
 
     /// Checks a token with which a stream of this caller is to go on; gives its expiry, in seconds since the Unix epoch.

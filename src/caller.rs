@@ -37,6 +37,13 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
+/// A host, as it stands in a URL or an authority, is this machine.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Who makes a call. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
@@ -94,19 +101,21 @@ impl Caller {
     }
 }
 
-/// What lets a call go on: the token that it came with, until that expires or its user is gone.
+/// What lets a call go on: the token that it came with, until that expires, or its user is gone or has lost its rights.
 #[derive(Debug)]
 pub struct Pass {
     /// Which of our own users has it, if it is one.
     pub user: Option<Uuid>,
+    /// The caller managed users when the call began.
+    pub admin: bool,
     expires_at: AtomicI64,
 }
 
 impl Pass {
     /// Good until so many seconds after the Unix epoch.
     #[must_use]
-    pub fn new(user: Option<Uuid>, expires_at: i64) -> Self {
-        Self { user, expires_at: AtomicI64::new(expires_at) }
+    pub fn new(user: Option<Uuid>, admin: bool, expires_at: i64) -> Self {
+        Self { user, admin, expires_at: AtomicI64::new(expires_at) }
     }
 
     /// In seconds since the Unix epoch.

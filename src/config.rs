@@ -58,6 +58,8 @@ pub struct Config {
     pub max_sessions_per_user: usize,
     /// In token mode, let anybody create a user for himself.
     pub open_registration: bool,
+    /// In token mode, seconds for a call that shows no token, such as a login.
+    pub without_token_seconds: u64,
 
     /// In token mode, calls that one caller may make a second, over time. This and the next: 0 is without limit.
     pub max_calls_per_second_per_caller: u32,
@@ -71,6 +73,8 @@ pub struct Config {
     pub rate_burst_seconds: u32,
     /// Logins that may be tried a minute for one username, from wherever.
     pub max_logins_per_minute_per_user: u32,
+    /// Of these, from one address.
+    pub max_logins_per_minute_per_user_and_address: u32,
     /// Logins that may be tried a minute from one address.
     pub max_logins_per_minute_per_address: u32,
     /// Counters of each of these rates, 8 bytes each. Callers or addresses that happen to fall on the same one share it.
@@ -82,9 +86,9 @@ pub struct Config {
     pub max_connections_per_address: usize,
     /// Limit connections from loopback addresses as those from any other.
     pub limit_loopback: bool,
-    /// Chat streams at once, of all connections.
+    /// Streams at once, of every method and all connections.
     pub max_streams: usize,
-    /// In token mode, Chat streams at once of one caller.
+    /// Streams that go on (Chat, Subscribe, watches) at once of one caller that is known.
     pub max_streams_per_caller: usize,
     /// Streams at once on one connection.
     pub max_streams_per_connection: u32,
@@ -100,6 +104,8 @@ pub struct Config {
     pub max_rooms_per_stream: usize,
     /// Places in one room.
     pub max_members_per_room: usize,
+    /// In token mode, places in rooms of one caller.
+    pub max_memberships_per_caller: usize,
     /// Places in rooms, of all streams.
     pub max_memberships: usize,
     /// Members of a room up to which those who ask are told each by name; above, only how many there are.
@@ -138,6 +144,8 @@ pub struct Config {
     pub max_passwords_per_call: usize,
     /// Hashes computed at once; each takes 19 MiB and a core.
     pub max_concurrent_hashes: NonZeroUsize,
+    /// Passwords that may wait for that, beside those of `CreateUsers`.
+    pub max_queued_hashes: usize,
     /// Passwords of logins that are checked at once, beside these.
     pub max_concurrent_logins: NonZeroUsize,
     /// Logins that may wait for that.
@@ -260,13 +268,15 @@ impl Default for Config {
             refresh_token_seconds: 30 * 24 * 60 * MINUTE,
             max_sessions_per_user: 32,
             open_registration: false,
+            without_token_seconds: 30,
 
             max_calls_per_second_per_caller: 100,
             max_calls_per_second_per_address: 1_000,
             max_messages_per_second_per_caller: 100,
             max_messages_per_second_per_address: 1_000,
             rate_burst_seconds: 10,
-            max_logins_per_minute_per_user: 10,
+            max_logins_per_minute_per_user: 60,
+            max_logins_per_minute_per_user_and_address: 10,
             max_logins_per_minute_per_address: 60,
             rate_counters: 65_536,
 
@@ -282,6 +292,7 @@ impl Default for Config {
             max_open_rooms: 100_000,
             max_rooms_per_stream: 1_000,
             max_members_per_room: 100_000,
+            max_memberships_per_caller: 2_000,
             max_memberships: 1_000_000,
             presence_max: 200,
             max_watchers: 1_000,
@@ -301,6 +312,7 @@ impl Default for Config {
             max_users_per_call: 10_000,
             max_passwords_per_call: 100,
             max_concurrent_hashes: cores,
+            max_queued_hashes: 256,
             max_concurrent_logins: cores,
             max_queued_logins: 256,
 

@@ -116,7 +116,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Ends a session; says whose it was, if there was one.
     async fn revoke_session(&self, id: Uuid) -> Result<Option<Uuid>, Error>;
 
-    /// Forgets the sessions that expired before this moment, a few at a time, so that nobody waits long behind it; says how many.
+    /// Forgets the sessions that expired before this moment, few in one write, so that nobody waits long behind it; says how many.
     async fn purge_sessions(&self, expired_before: Time) -> Result<usize, Error>;
 
     /// Resolves when the engine can no longer write, for whatever reason; at once if that is so already.

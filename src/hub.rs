@@ -51,6 +51,8 @@ pub struct Settings {
     pub open_rooms: usize,
     /// Places in rooms: a stream takes one for each room that it is in.
     pub memberships: usize,
+    /// Places in rooms of one user. Absent: as many as there are.
+    pub memberships_per_user: Option<usize>,
     /// Rooms that one stream may be in.
     pub rooms_per_stream: usize,
     /// Places in one room.
@@ -86,6 +88,12 @@ pub enum Error {
     /// The room has as many members as it may.
     #[error("the room holds as many as it may, which is {limit}")]
     RoomFull {
+        /// The configured limit.
+        limit: usize,
+    },
+    /// The streams of this user together are in as many rooms as they may be.
+    #[error("the streams of this caller are in as many as {limit} rooms, which is the limit")]
+    TooManyMembershipsOfCaller {
         /// The configured limit.
         limit: usize,
     },

@@ -43,6 +43,8 @@ pub struct Settings {
     pub burst_seconds: u32,
     /// Logins tried for one username a minute.
     pub logins_per_user: Option<NonZeroU32>,
+    /// Logins tried for one username from one address a minute.
+    pub logins_per_user_and_address: Option<NonZeroU32>,
     /// Logins tried from one address a minute.
     pub logins_per_address: Option<NonZeroU32>,
     /// Counters of each rate.
@@ -73,6 +75,7 @@ struct Rates {
     messages_by: Option<Rate<str>>,
     messages_from: Option<Rate<IpAddr>>,
     logins_as: Option<Rate<str>>,
+    logins_as_from: Option<Rate<(String, IpAddr)>>,
     logins_from: Option<Rate<IpAddr>>,
 }
 
@@ -99,6 +102,9 @@ impl Limits {
             logins_as: settings
                 .logins_per_user
                 .map(|most| Rate::new("logins of this user", Quota::per_minute(most), counters)),
+            logins_as_from: settings
+                .logins_per_user_and_address
+                .map(|most| Rate::new("logins of this user", Quota::per_minute(most), counters)),
             logins_from: settings
                 .logins_per_address
                 .map(|most| Rate::new("logins from this address", Quota::per_minute(most), counters)),
@@ -123,10 +129,12 @@ impl Limits {
         check(self.0.messages_from.as_ref(), &counted(caller.peer.address))
     }
 
-    /// A password is tried for this name, in the form in which names are compared.
+    /// A password is tried, or set, for this name, in the form in which names are compared.
     pub fn login(&self, username: &str, peer: &Peer) -> Result<(), Limited> {
-        // First who tries: nobody can use up a name's logins faster than his own.
-        check(self.0.logins_from.as_ref(), &counted(peer.address))?;
+        // First who tries: one address alone cannot use up what a name has.
+        let address = counted(peer.address);
+        check(self.0.logins_from.as_ref(), &address)?;
+        check(self.0.logins_as_from.as_ref(), &(username.to_owned(), address))?;
         check(self.0.logins_as.as_ref(), username)
     }
 }

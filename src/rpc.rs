@@ -11,10 +11,9 @@ mod session;
 mod status;
 mod user;
 
-use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
-use crate::{auth::Sessions, caller::Caller, hub, limit::Limits, users::Users};
+use crate::{auth::Sessions, caller::Caller, users::Users};
 pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::{HalfClose, Unfinished};
 pub(crate) use compression::keep_lists_plain;
@@ -36,6 +35,9 @@ mod generated_v1 {
     include!(concat!(env!("OUT_DIR"), "/servers/rialto.v1.rs"));
 }
 
+/// Bytes of a request of those who may have no token: names and tokens.
+pub(crate) const SMALL_FRAME: usize = 8 * 1024;
+
 /// The limits of the calls.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,11 +58,10 @@ pub struct Settings {
 /// The users' methods: all of the service but Chat.
 pub(crate) fn users(
     users: Users,
-    hub: hub::Handle,
-    draining: CancellationToken,
+    parts: &ChatParts,
     settings: &Settings,
 ) -> UserServiceServer<impl UserService + use<>> {
-    UserServiceServer::new(user::Calls::new(users, hub, settings.reply_bytes, draining))
+    UserServiceServer::new(user::Calls::new(users, parts.clone(), settings.reply_bytes))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
         .accept_compressed(Gzip)
@@ -70,14 +71,9 @@ pub(crate) fn users(
 }
 
 /// The rooms' methods: all of the service but Subscribe.
-pub(crate) fn rooms(
-    hub: hub::Handle,
-    draining: CancellationToken,
-    limits: Limits,
-    settings: &Settings,
-) -> ChatServiceServer<impl ChatService + use<>> {
-    let rules = request::Rules { text_bytes: settings.text_bytes, limits };
-    ChatServiceServer::new(rooms::Calls::new(hub, rules, draining))
+pub(crate) fn rooms(parts: &ChatParts, settings: &Settings) -> ChatServiceServer<impl ChatService + use<>> {
+    let rules = request::Rules { text_bytes: settings.text_bytes, limits: parts.limits.clone() };
+    ChatServiceServer::new(rooms::Calls::new(parts.clone(), rules))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
         .accept_compressed(Gzip)
@@ -89,12 +85,11 @@ pub(crate) fn rooms(
 /// Logging in and out; without sessions there are no tokens.
 pub(crate) fn auth(
     sessions: Option<Sessions>,
-    hub: hub::Handle,
-    limits: Limits,
+    parts: &ChatParts,
     settings: &Settings,
 ) -> AuthServiceServer<impl AuthService + use<>> {
-    AuthServiceServer::new(auth::Calls::new(sessions, hub, limits))
-        .max_decoding_message_size(settings.frame_bytes)
+    AuthServiceServer::new(auth::Calls::new(sessions, parts.hub.clone(), parts.limits.clone()))
+        .max_decoding_message_size(SMALL_FRAME.min(settings.frame_bytes))
         .max_encoding_message_size(settings.reply_bytes)
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)

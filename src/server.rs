@@ -134,7 +134,11 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     };
     let (health, routes) = routes(config, parts, users, sessions).await?;
     let is_open = config.auth == AuthMode::Open;
-    let door = rpc::Door { local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure };
+    let door = rpc::Door {
+        streams: tasks.streams.clone(),
+        max_streams: config.max_streams,
+        local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure,
+    };
     let limit = limit::Layer { limits, refuse: rpc::refuse };
     let identify = auth::Layer { auth: auth.clone(), refuse: rpc::refuse, ended: rpc::refuse };
     let unfinished = rpc::Unfinished::new(config.max_unfinished_bytes);
@@ -229,11 +233,10 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let (hub, draining, limits) = (chat.hub.clone(), chat.draining.clone(), chat.limits.clone());
-    let most = settings.frame_bytes;
-    let routes = Routes::new(rpc::users(users, hub.clone(), draining.clone(), &settings))
-        .add_service(rpc::auth(sessions, hub.clone(), limits.clone(), &settings))
-        .add_service(rpc::rooms(hub, draining, limits, &settings))
+    let most = rpc::SMALL_FRAME.min(settings.frame_bytes);
+    let routes = Routes::new(rpc::users(users, &chat, &settings))
+        .add_service(rpc::auth(sessions, &chat, &settings))
+        .add_service(rpc::rooms(&chat, &settings))
         .add_service(health_service.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
         .add_service(v1.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
         .add_service(v1alpha.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))

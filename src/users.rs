@@ -43,7 +43,9 @@ pub struct Settings {
     pub concurrent_hashes: NonZeroUsize,
     /// Passwords of logins that are checked at once, beside these.
     pub concurrent_logins: NonZeroUsize,
-    /// Logins that may wait for that.
+    /// New passwords, beside those of `CreateUsers`, that may wait to be hashed.
+    pub queued_hashes: usize,
+    /// Logins that may wait to be checked.
     pub queued_logins: usize,
     /// Watches at once.
     pub watchers: usize,
@@ -83,6 +85,9 @@ pub enum Error {
     /// As many logins wait as may.
     #[error("too many are logging in at the moment")]
     TooManyLogins,
+    /// As many new passwords wait to be hashed as may.
+    #[error("too many passwords are being set at the moment")]
+    TooManyPasswords,
     /// The hashing of passwords broke.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -166,8 +171,7 @@ pub async fn start(
             version.send_replace(group.version);
         }
     });
-    let Settings { concurrent_hashes, concurrent_logins, queued_logins, .. } = settings;
-    let hasher = Hasher::new(concurrent_hashes, concurrent_logins, queued_logins, metrics);
+    let hasher = Hasher::new(&settings, metrics);
     let bulks = Arc::new(Semaphore::new(settings.bulks));
     Ok((Users(Arc::new(Shared { engine, model, watched, applied, hasher, bulks, settings })), follower))
 }
@@ -201,10 +205,10 @@ impl Users {
         self.0.model.get_by_username(&key).ok_or_else(|| Error::NotFound(username.to_owned()))
     }
 
-    /// There is such a user.
+    /// The user of an id.
     #[must_use]
-    pub fn exists(&self, id: Uuid) -> bool {
-        self.0.model.get(id).is_some()
+    pub fn of_id(&self, id: Uuid) -> Option<Arc<User>> {
+        self.0.model.get(id)
     }
 
     /// The user of this name and password. None, always after the same work: there is no such name, or no such password, or none at all.
@@ -234,7 +238,7 @@ impl Users {
     pub async fn create(&self, new: NewUser) -> Result<Arc<User>, Error> {
         let (fields, password) = fields::check(new)?;
         self.free(None, Some(&fields.username), Some(&fields.email))?;
-        let password = self.0.hasher.hash_if_given(password).await?;
+        let password = self.0.hasher.hash_if_free(password).await?;
         let user = Arc::new(fields.into_user(password));
         self.write(vec![UserWrite::Create(Arc::clone(&user))]).await.map_err(|error| describe(error, &user))?;
         Ok(user)
@@ -253,7 +257,7 @@ impl Users {
         self.free(Some(current.id), username.as_ref(), email.as_ref())?;
         let unchanged = username.is_none() && email.is_none() && roles.is_none() && change.password.is_none();
         let password = match change.password {
-            Some(password) => Some(self.0.hasher.hash_if_given(password).await?),
+            Some(password) => Some(self.0.hasher.hash_if_free(password).await?),
             None => None,
         };
 

@@ -1,4 +1,4 @@
-//! Attacks on HTTP/2, on sockets and by sizes. Each is answered as it should be, changes nothing, costs bounded memory, and somebody else is
+//! Attacks on HTTP/2, on sockets, by sizes, and on tokens and passwords by their number. Each is answered as it should be, changes nothing, costs bounded memory, and somebody else is
 //! served meanwhile.
 
 mod descriptors;
@@ -9,6 +9,7 @@ mod rooms;
 mod sizes;
 mod slow;
 mod streams;
+mod tokens;
 
 use futures_util::future::join_all;
 

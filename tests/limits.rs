@@ -4,8 +4,6 @@ use rialto::proto::{
     rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
     user::{ChatMessage, GetUserRequest, chat_message::Event},
 };
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -21,9 +19,7 @@ fn limited() -> Refusal {
 
 /// A Chat stream in the lobby, on a connection of its own.
 async fn open(hub: &Hub, token: &str) -> Result<Chat, Status> {
-    let (sender, messages) = mpsc::channel(16);
-    let answer = hub.by(token).await.users.chat(ReceiverStream::new(messages)).await?;
-    Ok(Chat::new(sender, answer.into_inner()))
+    Chat::open_by(&mut hub.by(token).await, "lobby").await
 }
 
 async fn get(by: &mut By) -> Result<(), Status> {

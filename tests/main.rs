@@ -24,6 +24,7 @@ mod house;
 mod kill;
 mod limits;
 mod logs;
+mod operators;
 mod ordered;
 mod presence;
 mod protocol;

@@ -7,7 +7,7 @@ use rialto::proto::{
     rialto::v1::{
         ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
     },
-    user::{ChatMessage, DeleteUserRequest, Join, User, chat_message::Event},
+    user::{ChatMessage, DeleteUserRequest, Join, Roles, UpdateUserRequest, User, chat_message::Event},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -225,7 +225,7 @@ async fn ended_by_token(how: impl AsyncFnOnce(&Hub, User)) -> End {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
     // Good for another second or two, which is within the leeway.
-    let token = hub.token_of(&ada, -3);
+    let token = hub.token_of(&ada, -6);
     let mut stream = hub.by(&token).await.rooms.subscribe(lobby()).await.unwrap().into_inner();
     how(&hub, ada).await;
     loop {
@@ -271,6 +271,43 @@ async fn foreign_certificate() -> End {
 
 async fn too_many_streams_of_caller() -> End {
     let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 1).await;
+    let mut rooms = hub.by(&hub.admin()).await.rooms;
+    let _first = rooms.subscribe(lobby()).await.unwrap();
+    end(&rooms.subscribe(lobby()).await.unwrap_err())
+}
+
+async fn lost_rights() -> End {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user_with("ada", &["admin"]).await;
+    let mut stream = hub.by(&hub.token_of(&ada, 600)).await.rooms.subscribe(lobby()).await.unwrap().into_inner();
+    let none = UpdateUserRequest { id: ada.id, roles: Some(Roles::default()), ..UpdateUserRequest::default() };
+    hub.by(&hub.admin()).await.users.update_user(none).await.unwrap();
+    loop {
+        if let Err(status) = stream.message().await {
+            return end(&status);
+        }
+    }
+}
+
+async fn too_many_headers() -> End {
+    let hub = Hub::start().await;
+    let mut request = tonic::Request::new(tokio_stream::empty());
+    for n in 0..64 {
+        request.metadata_mut().append("x-much", n.to_string().parse().unwrap());
+    }
+    end(&hub.client().await.chat(request).await.unwrap_err())
+}
+
+async fn too_much_unfinished() -> End {
+    let hub = Hub::start_with(|config| config.max_unfinished_bytes = 10_000).await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.chat("den").await;
+    call.request.write(framed(&said("den", "ada", &"x".repeat(20_000))).slice(..15_000)).await;
+    end(&call.response.end().await.unwrap())
+}
+
+async fn too_many_memberships_of_caller() -> End {
+    let hub = Hub::with_tokens(|config| config.max_memberships_per_caller = 1).await;
     let mut rooms = hub.by(&hub.admin()).await.rooms;
     let _first = rooms.subscribe(lobby()).await.unwrap();
     end(&rooms.subscribe(lobby()).await.unwrap_err())
@@ -348,6 +385,10 @@ async fn streams_end_as_the_protocol_says() {
         ("you sent a frame whose flag or compressed data is none, or no message where one is due", malformed().boxed()),
         ("there are as many streams as may be", too_many_streams().boxed()),
         ("you have as many streams as one caller may", too_many_streams_of_caller().boxed()),
+        ("you no longer manage users, and did when the stream began", lost_rights().boxed()),
+        ("you sent more than 64 header fields", too_many_headers().boxed()),
+        ("the server waits for the rest of as much as it may", too_much_unfinished().boxed()),
+        ("your streams are in as many rooms as one caller may be", too_many_memberships_of_caller().boxed()),
         ("you, or somebody at your address, called more often than may be", too_many_calls().boxed()),
         ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
         ("the room has as many members as it may", room_full().boxed()),

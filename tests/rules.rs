@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::support::{
     Hub, soon,
-    tokens::By,
+    tokens::{By, write_private},
     wire::{Refusal, connection, frame},
 };
 
@@ -116,7 +116,7 @@ async fn may(channel: &Channel, path: &str, token: Option<&str>, about: &str) ->
 async fn the_server_keeps_the_rules(open_registration: bool) {
     let folder = tempfile::tempdir().unwrap();
     let secret = "canary-secret-of-thirty-two-bytes";
-    std::fs::write(folder.path().join("secret"), secret).unwrap();
+    write_private(&folder.path().join("secret"), secret);
     let hub = Hub::with_tokens(|config| {
         config.open_registration = open_registration;
         config.issuers.push(rialto::config::Issuer {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error,
     jwks::{BadUrl, Jwks},
-    key::OwnKey,
+    key::{OwnKey, is_exposed},
     token::{Key, good_for},
 };
 
@@ -45,6 +45,14 @@ pub enum IssuerError {
         file: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// Others than its owner can read the secret.
+    #[error("the secret of the issuer {issuer:?} in {file} can be read by everybody on this machine: `chmod 600` it")]
+    Exposed {
+        /// Whose.
+        issuer: String,
+        /// Which file.
+        file: PathBuf,
     },
     /// The secret could be guessed (RFC 7518, section 3.2).
     #[error("the secret of the issuer {issuer:?} in {file} is too short: it must have {SECRET_BYTES} bytes or more")]
@@ -130,10 +138,13 @@ fn secret(issuer: &str, file: &PathBuf) -> Result<Vec<u8>, IssuerError> {
     let (issuer, unreadable) = (issuer.to_owned(), file.clone());
     let mut secret =
         fs::read(file).map_err(|cause| IssuerError::Unreadable { issuer: issuer.clone(), file: unreadable, cause })?;
-    // Editors end a file with a newline; a secret does not.
-    while secret.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
-        secret.pop();
+    let is_exposed = is_exposed(file);
+    if is_exposed.map_err(|cause| IssuerError::Unreadable { issuer: issuer.clone(), file: file.clone(), cause })? {
+        return Err(IssuerError::Exposed { issuer, file: file.clone() });
     }
+    // Editors end a file with a newline; a secret does not.
+    let line = secret.strip_suffix(b"\n").map_or(secret.len(), <[u8]>::len);
+    secret.truncate(line);
     if secret.len() < SECRET_BYTES {
         return Err(IssuerError::Short { issuer, file: file.clone() });
     }

@@ -6,7 +6,6 @@
 
 use std::{
     fmt,
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +18,7 @@ use reqwest::{Client, Url, redirect::Policy};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -29,6 +28,7 @@ use super::{
     Error,
     token::{Key, good_for},
 };
+use crate::caller::is_loopback;
 
 /// Between two fetches that nobody has asked for.
 const REFRESH: Duration = Duration::from_secs(600);
@@ -38,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For so long keys are good without having been seen again.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Calls that wait for one at once; others are answered by what is there.
+const WAITING: usize = 64;
 
 /// Bytes of a set, and keys in it.
 const MAX_BYTES: usize = 1 << 20;
@@ -63,6 +66,8 @@ pub(super) struct Jwks {
     state: watch::Receiver<State>,
     /// Somebody has a token of a key that is not known.
     asked: Arc<Notify>,
+    /// Places for those who wait for a look.
+    waiting: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -105,19 +110,22 @@ impl Jwks {
         stop: &CancellationToken,
     ) -> Result<(Self, JoinHandle<()>), BadUrl> {
         let url = Url::parse(url).map_err(|_| BadUrl::Malformed)?;
-        let is_loopback = url.host_str().is_some_and(is_loopback);
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback) {
-            return Err(BadUrl::Insecure);
-        }
         // What it points to is the operator's choice, so it is not to point on to something else.
-        let client = Client::builder().timeout(PATIENCE).redirect(Policy::none()).build().map_err(BadUrl::Client)?;
+        let client = Client::builder().timeout(PATIENCE).redirect(Policy::none());
+        let client = match url.scheme() {
+            "https" => client,
+            // Nobody may sit between here: no proxy of the environment either.
+            "http" if url.host_str().is_some_and(is_loopback) => client.no_proxy(),
+            _ => return Err(BadUrl::Insecure),
+        };
+        let client = client.build().map_err(BadUrl::Client)?;
         let (state, seen) = watch::channel(State::default());
         let asked = Arc::new(Notify::new());
         let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
         let fetcher = Fetcher { issuer, audience, url, client, interval, state, asked: Arc::clone(&asked) };
         let stop = stop.clone();
         let task = tokio::spawn(async move { _ = stop.run_until_cancelled(fetcher.run()).await });
-        Ok((Self { state: seen, asked }, task))
+        Ok((Self { state: seen, asked, waiting: Semaphore::new(WAITING) }, task))
     }
 
     /// The key of this name. One that is not known may be new: then it waits for a look, if it is time for one.
@@ -130,7 +138,8 @@ impl Jwks {
             return Ok(found);
         }
         let mut state = self.state.clone();
-        if may_fetch {
+        let place = self.waiting.try_acquire();
+        if may_fetch && place.is_ok() {
             self.asked.notify_one();
             // Whether it came, is seen by what is there.
             _ = timeout(PATIENCE, state.wait_for(|state| state.round > round)).await;
@@ -191,8 +200,8 @@ impl Fetcher {
     fn read(&self, body: &[u8]) -> Result<Vec<Arc<Key>>, FetchError> {
         let Set { keys } = serde_json::from_slice(body).map_err(|_| FetchError::NoSet)?;
         let jwks = keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        let keys: Vec<_> = jwks.filter_map(|jwk| self.key(jwk)).take(MAX_KEYS).map(Arc::new).collect();
-        if keys.is_empty() { Err(FetchError::NoKeys) } else { Ok(keys) }
+        // There may be none: that is how an issuer takes all of them back.
+        Ok(jwks.filter_map(|jwk| self.key(jwk)).take(MAX_KEYS).map(Arc::new).collect())
     }
 
     fn key(&self, jwk: Jwk) -> Option<Key> {
@@ -235,8 +244,6 @@ enum FetchError {
     TooLarge,
     #[error("what came is no JWK Set")]
     NoSet,
-    #[error("none of its keys can check a signature")]
-    NoKeys,
 }
 
 /// An error and what caused it, which is where the cause stands.
@@ -248,9 +255,4 @@ fn chain(error: &dyn std::error::Error) -> impl fmt::Display + use<> {
         next = cause.source();
     }
     text
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

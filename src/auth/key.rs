@@ -14,6 +14,8 @@ use jsonwebtoken::{
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde::Serialize;
 
+use super::Error;
+
 /// The file in the data folder: PKCS #8 in PEM.
 const FILE: &str = "token-key.pem";
 
@@ -99,10 +101,9 @@ impl OwnKey {
     }
 
     /// A token with these claims.
-    pub(super) fn sign(&self, claims: &impl Serialize) -> String {
+    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        // A key that was read, and claims that are plain values, can always be used; what was not signed is good nowhere.
-        jsonwebtoken::encode(&header, claims, &self.encoding).unwrap_or_default()
+        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| Error::Unsigned)
     }
 }
 
@@ -116,14 +117,15 @@ fn make(folder: &Path, file: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Everybody on this machine can read the file.
 #[cfg(unix)]
-fn is_exposed(file: &Path) -> io::Result<bool> {
+pub(super) fn is_exposed(file: &Path) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
     Ok(fs::metadata(file)?.permissions().mode() & 0o007 != 0)
 }
 
 #[cfg(not(unix))]
-fn is_exposed(_: &Path) -> io::Result<bool> {
+pub(super) fn is_exposed(_: &Path) -> io::Result<bool> {
     Ok(false)
 }
 

@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use tokio::time::timeout;
 
 use super::{Auth, Bearer, Error, Layer, rules, rules::Who};
 use crate::{
@@ -28,11 +29,22 @@ pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Ne
         Err(error) => return (layer.refuse)(error),
     };
     request.extensions_mut().insert(caller);
+    let goes_on = rules::goes_on(request.uri().path());
     let response = next.run(request);
-    let Some(pass) = pass else { return response.await };
     let stream = Stream::current();
-    stream.admit(pass);
-    until_ended(&stream, response).await.unwrap_or_else(layer.ended)
+    match pass {
+        Some(pass) => stream.admit(pass),
+        None if layer.auth.0.tokens.is_none() => return response.await,
+        None => {
+            let answer = timeout(layer.auth.0.without_token, response).await;
+            return answer.unwrap_or_else(|_| (layer.refuse)(Error::TooLong));
+        }
+    }
+    let answer = until_ended(&stream, response).await;
+    if !goes_on {
+        stream.answered();
+    }
+    answer.unwrap_or_else(layer.ended)
 }
 
 /// The response, or why its stream is to end before there is one. Afterwards its body is told.
@@ -40,9 +52,11 @@ async fn until_ended(stream: &Stream, response: impl Future<Output = Response>) 
     let mut response = pin!(response);
     poll_fn(|cx| {
         stream.register(cx.waker());
-        match stream.should_end() {
-            Some(reason) => Poll::Ready(Err(reason)),
-            None => response.as_mut().poll(cx).map(Ok),
+        // What is done is told, also if it was done just in time.
+        match (response.as_mut().poll(cx), stream.should_end()) {
+            (Poll::Ready(response), _) => Poll::Ready(Ok(response)),
+            (Poll::Pending, Some(reason)) => Poll::Ready(Err(reason)),
+            (Poll::Pending, None) => Poll::Pending,
         }
     })
     .await
@@ -85,7 +99,7 @@ impl Auth {
                     return Err(Error::CertificateMismatch);
                 }
                 let standing = Standing::Somebody { user, admin };
-                (Caller { peer, id: Some(id), standing }, Some(Pass::new(user, expires_at)))
+                (Caller { peer, id: Some(id), standing }, Some(Pass::new(user, admin, expires_at)))
             }
         };
         rules::check(who, &caller, self.0.open_registration)?;

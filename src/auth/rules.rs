@@ -21,11 +21,8 @@ pub enum Who {
     Admins,
 }
 
-/// A method by its path, and who may call it.
-pub type Rule = (&'static str, Who);
-
-/// The rules. What is not named here needs a token, and then is not found.
-pub const RULES: [Rule; 18] = [
+/// The methods by their paths, and who may call each. What is not named here needs a token, and then is not found.
+pub const RULES: [(&str, Who); 18] = [
     ("/user.UserService/GetUser", Who::Everyone),
     ("/user.UserService/ListUsers", Who::Everyone),
     ("/user.UserService/CreateUser", Who::Registration),
@@ -40,12 +37,28 @@ pub const RULES: [Rule; 18] = [
     ("/rialto.v1.AuthService/Login", Who::Anybody),
     ("/rialto.v1.AuthService/Refresh", Who::Anybody),
     ("/rialto.v1.AuthService/Logout", Who::Anybody),
-    // Probes have no tokens.
+    // Probes have no tokens; what goes on needs one.
     ("/grpc.health.v1.Health/Check", Who::Anybody),
-    ("/grpc.health.v1.Health/Watch", Who::Anybody),
+    ("/grpc.health.v1.Health/Watch", Who::Everyone),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Who::Everyone),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Who::Everyone),
 ];
+
+/// Methods whose answer goes on, and with it the need for a token.
+const GO_ON: [&str; 7] = [
+    "/user.UserService/Chat",
+    "/user.UserService/ListUsers",
+    "/rialto.v1.ChatService/Subscribe",
+    "/rialto.v1.ChatService/ListRooms",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// The answer of this method goes on.
+pub(super) fn goes_on(path: &str) -> bool {
+    GO_ON.contains(&path)
+}
 
 /// Who may make the call of this path.
 pub(super) fn who(path: &str) -> Who {

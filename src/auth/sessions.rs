@@ -7,7 +7,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -92,7 +91,7 @@ impl Sessions {
         let keep = self.0.sessions_per_user;
         let is_begun = self.0.engine.create_session(session, password, keep).await.map_err(users::Error::from)?;
         // Deleted, or given another password, while this one was checked.
-        if is_begun { Ok(self.grant(user, id, &secret)) } else { Err(Error::LoginFailed) }
+        if is_begun { self.grant(user, id, &secret) } else { Err(Error::LoginFailed) }
     }
 
     /// The next pair of tokens of a session.
@@ -104,7 +103,7 @@ impl Sessions {
         match rotated.map_err(users::Error::from)? {
             Rotated::To(session) => {
                 let user = self.0.users.get(&session.user.to_string()).map_err(|_| Error::SessionEnded)?;
-                Ok(self.grant(user, id, &to))
+                self.grant(user, id, &to)
             }
             Rotated::Reused => {
                 tracing::warn!(session = %id, "a refresh token was used twice: its session has ended");
@@ -122,7 +121,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn grant(&self, user: Arc<User>, session: Uuid, secret: &Secret) -> Granted {
+    fn grant(&self, user: Arc<User>, session: Uuid, secret: &Secret) -> Result<Granted, Error> {
         let now = Time::now();
         let access_token = self.0.key.sign(&OwnClaims {
             iss: &self.0.issuer,
@@ -131,14 +130,14 @@ impl Sessions {
             iat: now.seconds(),
             exp: now.plus(self.0.access_token).seconds(),
             roles: None,
-        });
-        Granted {
+        })?;
+        Ok(Granted {
             user,
             access_token,
             access_expires_in: self.0.access_token,
             refresh_token: secret.token(session),
             refresh_expires_in: self.0.refresh_token,
-        }
+        })
     }
 }
 
@@ -148,15 +147,8 @@ pub(super) async fn purge(engine: Arc<dyn Engine>, stop: CancellationToken) {
     let work = async {
         loop {
             rounds.tick().await;
-            loop {
-                match engine.purge_sessions(Time::now()).await {
-                    Ok(0) => break,
-                    Ok(_) => yield_now().await,
-                    Err(error) => {
-                        tracing::warn!(%error, "sessions that are over could not be removed");
-                        break;
-                    }
-                }
+            if let Err(error) = engine.purge_sessions(Time::now()).await {
+                tracing::warn!(%error, "sessions that are over could not be removed");
             }
         }
     };
@@ -170,7 +162,7 @@ impl Secret {
     fn new() -> Result<Self, Error> {
         let mut secret = [0; SECRET_BYTES];
         // A system without randomness gives no tokens.
-        rand::fill(&mut secret).map_err(|_| Error::Busy)?;
+        rand::fill(&mut secret).map_err(|_| Error::Unsigned)?;
         Ok(Self(secret))
     }
 

@@ -12,6 +12,8 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
+use crate::caller::is_loopback;
+
 /// Where the hub is, and who calls.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
@@ -58,7 +60,7 @@ impl Connection {
         let uri: Uri = server.parse().map_err(|_| format!("{server} is no URL; give one as http://127.0.0.1:50051"))?;
         let is_secret = uri.scheme_str() == Some("https");
         let bearer = self.bearer()?;
-        if bearer.0.is_some() && !is_secret && !is_here(&uri) {
+        if bearer.0.is_some() && !is_secret && !uri.host().is_some_and(is_loopback) {
             return Err(format!("the token would be sent to {server} in the clear: call it by https").into());
         }
         let mut endpoint = Endpoint::from(uri).connect_timeout(PATIENCE).timeout(PATIENCE);
@@ -102,12 +104,6 @@ impl Connection {
         }
         Ok(tls)
     }
-}
-
-/// The address is one of this machine alone.
-fn is_here(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A status in words: what was wrong, with which field, and whether to try again.

@@ -56,7 +56,7 @@ impl Token {
                 roles: &roles,
                 lifetime: Duration::from_secs(60 * u64::from(self.minutes)),
             },
-        );
+        )?;
         println!("{token}");
         Ok(())
     }

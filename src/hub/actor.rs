@@ -172,6 +172,11 @@ impl Actor {
     }
 
     fn join(&mut self, name: RoomName, user_id: Option<Arc<str>>, presence: bool) -> Result<Joined, Error> {
+        if let (Some(id), Some(limit)) = (&user_id, self.settings.memberships_per_user)
+            && self.directory.places(id) >= limit
+        {
+            return Err(Error::TooManyMembershipsOfCaller { limit });
+        }
         let permit = self.leaves.clone().try_reserve_owned().map_err(|_| Error::TooManyMemberships)?;
         let limit = self.settings.open_rooms;
         if self.rooms.len() >= limit && !self.rooms.contains_key(&name) {

@@ -40,6 +40,11 @@ impl Directory {
         self.online.contains_key(user_id)
     }
 
+    /// How many places in rooms the user has.
+    pub(super) fn places(&self, user_id: &str) -> usize {
+        self.online.get(user_id).map_or(0, |places| *places)
+    }
+
     pub(super) fn members(&self, room: &RoomName) -> usize {
         self.members.get(room).map_or(0, |members| *members)
     }

@@ -118,6 +118,7 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
         inbox: 4,
         open_rooms: ROOMS.len(),
         memberships: 1000,
+        memberships_per_user: None,
         rooms_per_stream: ROOMS.len(),
         members_per_room: 1000,
         presence_max: 2,

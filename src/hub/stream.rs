@@ -39,6 +39,8 @@ pub enum Reason {
     TokenExpired,
     /// The user whose token it came with is gone.
     UserDeleted,
+    /// The user managed users when it began, and does so no more.
+    RightsLost,
 }
 
 /// One stream, or a connection, which is told and dropped alike. Cheap to clone.
@@ -52,6 +54,8 @@ struct State {
     given: AtomicU64,
     end: OnceLock<(Reason, Instant)>,
     pass: OnceLock<Pass>,
+    /// It was answered, and has only to be read: no pass is needed for that.
+    answered: AtomicBool,
     draining: AtomicBool,
     /// The body has ended by itself; its trailers may still wait for the client.
     ended: AtomicBool,
@@ -66,6 +70,7 @@ impl Default for State {
             given: AtomicU64::new(0),
             end: OnceLock::new(),
             pass: OnceLock::new(),
+            answered: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             body: AtomicWaker::new(),
@@ -119,10 +124,15 @@ impl Stream {
         _ = self.0.pass.set(pass);
     }
 
-    /// What it came with, if that is needed.
+    /// What it came with, as long as that is needed.
     #[must_use]
     pub fn pass(&self) -> Option<&Pass> {
-        self.0.pass.get()
+        self.0.pass.get().filter(|_| !self.0.answered.load(Ordering::Relaxed))
+    }
+
+    /// The answer is there, and ends by itself.
+    pub fn answered(&self) {
+        self.0.answered.store(true, Ordering::Relaxed);
     }
 
     /// Why the body should end, if it should.

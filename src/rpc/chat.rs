@@ -68,7 +68,7 @@ pub(super) struct Place {
 
 /// One of the streams of a caller that is known, until it is dropped.
 #[derive(Debug)]
-struct OfCaller {
+pub(super) struct OfCaller {
     id: Arc<str>,
     callers: Arc<DashMap<Arc<str>, usize>>,
 }
@@ -86,17 +86,18 @@ impl Chats {
 
     fn open(&self, caller: &Caller) -> Result<Place, Failure> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())?;
-        let of_caller = caller.id.as_ref().map(|id| self.open_for(id)).transpose()?;
-        Ok(Place { _permit: permit, _of_caller: of_caller })
+        Ok(Place { _permit: permit, _of_caller: self.count_for(caller)? })
     }
 
-    fn open_for(&self, id: &Arc<str>) -> Result<OfCaller, Failure> {
+    /// One more stream that goes on of this caller, if it is known.
+    pub(super) fn count_for(&self, caller: &Caller) -> Result<Option<OfCaller>, Failure> {
+        let Some(id) = &caller.id else { return Ok(None) };
         let mut streams = self.callers.entry(Arc::clone(id)).or_default();
         if *streams >= self.per_caller {
             return Err(Failure::too_many_streams_of_caller(self.per_caller));
         }
         *streams += 1;
-        Ok(OfCaller { id: Arc::clone(id), callers: Arc::clone(&self.callers) })
+        Ok(Some(OfCaller { id: Arc::clone(id), callers: Arc::clone(&self.callers) }))
     }
 }
 

@@ -7,21 +7,25 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, HeaderName, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
 use super::{compression, status::Failure};
+use crate::{caller::is_loopback, hub::Streams};
 
 /// How strict the door is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Door {
+    /// All streams there are, of every method, and how many there may be.
+    pub(crate) streams: Streams,
+    pub(crate) max_streams: usize,
     /// Take only requests to a name of this machine. On loopback without tokens, a web page could otherwise reach the hub through a name of
     /// its own that it points here (DNS rebinding).
     pub(crate) local_names_only: bool,
 }
 
 /// The layer's function, for `axum::middleware`.
-pub(crate) async fn door(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next) -> Response {
     // Browsers send other types to foreign servers without asking them first; this one they ask about, and get no answer.
     let content_type = request.headers().get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     if !content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
@@ -39,7 +43,12 @@ pub(crate) async fn door(State(door): State<Door>, mut request: Request, next: N
         let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
         return refuse(Failure::foreign(detail));
     }
-    forget_unread(request.headers_mut());
+    if request.headers().len() > FIELDS {
+        return refuse(Failure::too_many_fields(FIELDS));
+    }
+    if door.streams.len() > door.max_streams {
+        return refuse(Failure::too_many_streams());
+    }
     if let Err(unsupported) = compression::of_request(request.headers()) {
         return answer(unsupported);
     }
@@ -52,31 +61,9 @@ pub(crate) async fn door(State(door): State<Door>, mut request: Request, next: N
     }
 }
 
-/// What behind the door is read of a request's headers.
-const READ: [HeaderName; 6] = [
-    header::AUTHORIZATION,
-    header::CONTENT_TYPE,
-    HeaderName::from_static("grpc-accept-encoding"),
-    HeaderName::from_static("grpc-encoding"),
-    HeaderName::from_static("grpc-timeout"),
-    HeaderName::from_static("rialto-rooms"),
-];
-
-/// More than an honest client sends.
-const MANY: usize = 32;
-
-/// A call keeps its headers for as long as it waits, and hundreds of small ones take many times their bytes.
-fn forget_unread(headers: &mut HeaderMap) {
-    if headers.len() > MANY {
-        let mut kept = HeaderMap::new();
-        for name in &READ {
-            for value in headers.get_all(name) {
-                kept.append(name, value.clone());
-            }
-        }
-        *headers = kept;
-    }
-}
+/// Header fields of a request. An honest client sends a dozen; a call keeps them for as long as it waits, and hundreds of small ones take many
+/// times their bytes.
+const FIELDS: usize = 64;
 
 /// A call that ends before it has begun.
 pub(crate) fn refuse(why: impl Into<Failure>) -> Response {
@@ -92,9 +79,7 @@ fn is_local(request: &Request) -> bool {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named = host.map(str::parse::<Authority>).and_then(Result::ok);
     let Some(authority) = request.uri().authority().cloned().or(named) else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    is_loopback(authority.host())
 }
 
 /// The deadline of the call, if it has a readable one: at most eight digits and a unit (PROTOCOL-HTTP2, Timeout).
@@ -131,26 +116,6 @@ mod tests {
         for garbage in ["", "S", "5", "-1S", "1.5S", "999999999S", "1x", "1 S"] {
             assert_eq!(read(garbage), None, "{garbage:?}");
         }
-    }
-
-    #[test]
-    fn of_very_many_headers_only_those_are_kept_that_are_read() {
-        let headers = |others: usize| {
-            let mut headers = HeaderMap::new();
-            headers.append("rialto-rooms", "a".parse().unwrap());
-            headers.append("authorization", "Bearer t".parse().unwrap());
-            headers.append("rialto-rooms", "b".parse().unwrap());
-            for n in 0..others {
-                headers.append("x-id", n.to_string().parse().unwrap());
-            }
-            forget_unread(&mut headers);
-            headers
-        };
-        assert_eq!(headers(29).len(), 32);
-        let kept = headers(30);
-        assert_eq!(kept.len(), 3);
-        assert_eq!(kept["authorization"], "Bearer t");
-        assert_eq!(kept.get_all("rialto-rooms").iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
+    chat::{Chats, Parts},
     compression::reply,
     generated_v1::chat_service_server::ChatService,
     request::{Rules, named},
@@ -33,13 +34,15 @@ const CHUNK: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     hub: hub::Handle,
+    chats: Chats,
     rules: Rules,
     draining: CancellationToken,
 }
 
 impl Calls {
-    pub(super) fn new(hub: hub::Handle, rules: Rules, draining: CancellationToken) -> Self {
-        Self { hub, rules, draining }
+    pub(super) fn new(parts: Parts, rules: Rules) -> Self {
+        let Parts { hub, chats, draining, .. } = parts;
+        Self { hub, chats, rules, draining }
     }
 }
 
@@ -84,11 +87,14 @@ impl ChatService for Calls {
     type ListRoomsStream = Pin<Box<dyn Stream<Item = Result<Room, Status>> + Send>>;
 
     async fn list_rooms(&self, request: Request<ListRoomsRequest>) -> Result<Response<Self::ListRoomsStream>, Status> {
+        let caller = caller(request.extensions());
         let watch = request.into_inner().watch;
+        let place = watch.then(|| self.chats.count_for(&caller)).transpose()?;
         let (hub, draining) = (self.hub.clone(), self.draining.clone());
         // Before the list, so that nothing lies between the two.
         let changes = watch.then(|| hub.room_changes()).transpose().map_err(Failure::from)?;
         Ok(Response::new(Box::pin(stream! {
+            let _place = place;
             let mut after = None;
             loop {
                 if watch && draining.is_cancelled() {

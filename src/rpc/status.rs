@@ -104,8 +104,14 @@ impl Failure {
     }
 
     pub(crate) fn too_many_streams() -> Self {
-        Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", "the server has as many chat streams as it may")
+        Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS", "the server has as many streams as it may")
             .retry_after(10)
+    }
+
+    /// More header fields than a client needs.
+    pub(crate) fn too_many_fields(limit: usize) -> Self {
+        let detail = format!("a request may have at most {limit} header fields");
+        Self::new(Code::InvalidArgument, "TOO_MANY_HEADERS", detail)
     }
 
     /// The deadline that the client gave has passed.
@@ -119,7 +125,7 @@ impl Failure {
     }
 
     pub(crate) fn too_many_streams_of_caller(limit: usize) -> Self {
-        let detail = format!("this caller has as many as {limit} chat streams, which is the limit");
+        let detail = format!("this caller has as many as {limit} streams that go on, which is the limit");
         Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER", detail).retry_after(10)
     }
 
@@ -210,6 +216,9 @@ impl From<hub::Error> for Failure {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_OPEN_ROOMS", detail).retry_after(10)
             }
             hub::Error::RoomFull { .. } => Self::new(Code::ResourceExhausted, "ROOM_FULL", detail).retry_after(10),
+            hub::Error::TooManyMembershipsOfCaller { .. } => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS_OF_CALLER", detail).retry_after(10)
+            }
             hub::Error::TooManyMemberships => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
             }
@@ -238,6 +247,7 @@ impl From<hub::Reason> for Failure {
             }
             hub::Reason::TokenExpired => auth::Error::Expired.into(),
             hub::Reason::UserDeleted => auth::Error::UserDeleted.into(),
+            hub::Reason::RightsLost => auth::Error::RightsLost.into(),
         }
     }
 }
@@ -258,6 +268,9 @@ impl From<auth::Error> for Failure {
             Error::NotAllowed(_) => denied("NOT_ALLOWED"),
             Error::CertificateMismatch => denied("CERTIFICATE_MISMATCH"),
             Error::SomebodyElse => denied("SOMEBODY_ELSE"),
+            Error::RightsLost => denied("RIGHTS_LOST"),
+            Error::TooLong => Self::new(Code::DeadlineExceeded, "TOO_LONG_WITHOUT_TOKEN", detail),
+            Error::Unsigned => Self::new(Code::Internal, "TOKEN_NOT_MADE", detail),
             Error::KeysUnavailable => Self::new(Code::Unavailable, "KEYS_UNAVAILABLE", detail).retry_after(5),
             Error::TokensOff => Self::new(Code::FailedPrecondition, "TOKENS_OFF", detail),
             Error::Busy => Self::new(Code::ResourceExhausted, "TOO_MANY_LOGINS", detail).retry_after(1),
@@ -303,6 +316,9 @@ impl From<&users::Error> for Failure {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS", detail).retry_after(10)
             }
             users::Error::TooManyLogins => Self::new(Code::ResourceExhausted, "TOO_MANY_LOGINS", detail).retry_after(1),
+            users::Error::TooManyPasswords => {
+                Self::new(Code::ResourceExhausted, "TOO_MANY_PASSWORDS", detail).retry_after(1)
+            }
             users::Error::Hashing(_) => Self::new(Code::Internal, "HASHING_FAILED", detail),
             users::Error::Engine(error) => error.clone().into(),
             users::Error::Element { index, cause } => {

@@ -10,12 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-use super::{caller, compression::reply, generated::user_service_server::UserService, status::Failure};
+use super::{
+    caller,
+    chat::{Chats, Parts},
+    compression::reply,
+    generated::user_service_server::UserService,
+    status::Failure,
+};
 use crate::{
     auth::{may_change, may_set_roles},
     caller::Caller,
     engine::User as StoredUser,
     hub,
+    limit::Limits,
     proto::user::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
@@ -35,13 +42,21 @@ pub(super) struct Calls {
     users: Users,
     /// Knows who is online.
     hub: hub::Handle,
+    chats: Chats,
+    limits: Limits,
     reply_bytes: usize,
     draining: CancellationToken,
 }
 
 impl Calls {
-    pub(super) fn new(users: Users, hub: hub::Handle, reply_bytes: usize, draining: CancellationToken) -> Self {
-        Self { users, hub, reply_bytes, draining }
+    pub(super) fn new(users: Users, parts: Parts, reply_bytes: usize) -> Self {
+        let Parts { hub, chats, limits, draining, .. } = parts;
+        Self { users, hub, chats, limits, reply_bytes, draining }
+    }
+
+    /// A password takes work, which only admins may ask for as they like.
+    fn may_set_password(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
+        if caller.is_admin() { Ok(()) } else { Ok(self.limits.login(name, &caller.peer)?) }
     }
 }
 
@@ -59,7 +74,12 @@ impl UserService for Calls {
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
-        let created = self.users.create(new_user(request.into_inner())).await.map_err(Failure::from)?;
+        let caller = caller(request.extensions());
+        let new = new_user(request.into_inner());
+        if !new.password.is_empty() {
+            self.may_set_password(&caller, "")?;
+        }
+        let created = self.users.create(new).await.map_err(Failure::from)?;
         Ok(reply(wire(&created, &self.hub)))
     }
 
@@ -70,6 +90,9 @@ impl UserService for Calls {
         may_change(&caller, &id).map_err(Failure::from)?;
         if roles.is_some() {
             may_set_roles(&caller).map_err(Failure::from)?;
+        }
+        if password.is_some() {
+            self.may_set_password(&caller, &id)?;
         }
         let roles = roles.map(|roles| roles.values);
         let change = Change { username, email, password, roles, expected_revision };
@@ -97,8 +120,9 @@ impl UserService for Calls {
             alone("page_token", page_token.is_empty())?;
             let watch = self.users.watch().map_err(Failure::from)?;
             let online = self.hub.online_changes().map_err(Failure::from)?;
+            let place = self.chats.count_for(&caller)?;
             let (hub, draining) = (self.hub.clone(), self.draining.clone());
-            return Ok(Response::new(Box::pin(watch::follow(watch, caller, hub, online, draining))));
+            return Ok(Response::new(Box::pin(watch::follow(watch, (caller, place), hub, online, draining))));
         }
         let (users, hub) = (self.users.clone(), self.hub.clone());
         // The id is the cursor: users that come and go meanwhile disturb no other, and a slow reader holds no more than a chunk.

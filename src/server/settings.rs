@@ -59,6 +59,7 @@ pub(super) fn hub(config: &Config) -> hub::Settings {
         inbox: config.max_queued_joins,
         open_rooms: config.max_open_rooms,
         memberships: config.max_memberships,
+        memberships_per_user: (config.auth == AuthMode::Token).then_some(config.max_memberships_per_caller),
         rooms_per_stream: config.max_rooms_per_stream,
         members_per_room: config.max_members_per_room,
         presence_max: config.presence_max,
@@ -76,6 +77,7 @@ pub(super) fn users(config: &Config) -> users::Settings {
         concurrent_hashes: config.max_concurrent_hashes,
         concurrent_logins: config.max_concurrent_logins,
         queued_logins: config.max_queued_logins,
+        queued_hashes: config.max_queued_hashes,
         watchers: config.max_watchers,
         waiting_changes: config.max_waiting_changes,
     }
@@ -101,6 +103,7 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
         refresh_token: Duration::from_secs(config.refresh_token_seconds),
         sessions_per_user: config.max_sessions_per_user,
         open_registration: config.open_registration,
+        without_token: Duration::from_secs(config.without_token_seconds),
     }
 }
 
@@ -116,6 +119,7 @@ pub(super) fn limit(config: &Config) -> limit::Settings {
         messages_per_address: NonZeroU32::new(config.max_messages_per_second_per_address),
         burst_seconds: config.rate_burst_seconds,
         logins_per_user: NonZeroU32::new(config.max_logins_per_minute_per_user),
+        logins_per_user_and_address: NonZeroU32::new(config.max_logins_per_minute_per_user_and_address),
         logins_per_address: NonZeroU32::new(config.max_logins_per_minute_per_address),
         counters: config.rate_counters,
     }

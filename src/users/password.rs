@@ -1,10 +1,11 @@
 //! Hashing of passwords, by Argon2id, in a bounded number of threads that may block.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{Error, Settings};
 use crate::{engine::PasswordHash, metrics::Metrics};
 
 /// What a password is checked against where there is none, for the same work: nobody's. Its costs are those of new hashes, which a test checks.
@@ -24,18 +25,22 @@ pub(super) struct Hasher {
     /// Logins have a share of their own: nobody who creates users keeps others from logging in, nor the reverse.
     logins: Arc<Semaphore>,
     /// Logins that wait, or are at work.
-    places: Arc<Semaphore>,
+    login_places: Arc<Semaphore>,
+    /// The same of new passwords.
+    hash_places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 impl Hasher {
-    pub(super) fn new(concurrent: NonZeroUsize, logins: NonZeroUsize, queue: usize, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        let Settings { concurrent_hashes, concurrent_logins, queued_hashes, queued_logins, .. } = settings;
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
-            hashes: semaphore(concurrent.get()),
+            hashes: semaphore(concurrent_hashes.get()),
             bulk: semaphore(1),
-            logins: semaphore(logins.get()),
-            places: semaphore(logins.get().saturating_add(queue)),
+            logins: semaphore(concurrent_logins.get()),
+            login_places: semaphore(concurrent_logins.get().saturating_add(*queued_logins)),
+            hash_places: semaphore(concurrent_hashes.get().saturating_add(*queued_hashes)),
             metrics,
         }
     }
@@ -46,7 +51,7 @@ impl Hasher {
         password: String,
         hash: Option<PasswordHash>,
     ) -> Result<Option<bool>, HashingFailed> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return Ok(None) };
+        let Ok(place) = Arc::clone(&self.login_places).try_acquire_owned() else { return Ok(None) };
         let permit = Arc::clone(&self.logins).acquire_owned().await.map_err(|_| HashingFailed)?;
         self.metrics.password_hashes.inc();
         let check = tokio::task::spawn_blocking(move || {
@@ -56,6 +61,13 @@ impl Hasher {
             is_same && hash.is_some()
         });
         check.await.map(Some).map_err(|_| HashingFailed)
+    }
+
+    /// The same as [`hash_if_given`](Self::hash_if_given), if not too many wait already.
+    pub(super) async fn hash_if_free(&self, password: String) -> Result<Option<PasswordHash>, Error> {
+        let place = Arc::clone(&self.hash_places).try_acquire_owned();
+        let _place = if password.is_empty() { None } else { Some(place.map_err(|_| Error::TooManyPasswords)?) };
+        Ok(self.hash_if_given(password).await?)
     }
 
     /// An empty password has no hash: nobody can log in with it.
@@ -82,10 +94,23 @@ impl Hasher {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     fn hasher() -> Hasher {
-        Hasher::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 1, Arc::default())
+        let settings = Settings {
+            bulks: 1,
+            bulk: 1,
+            bulk_passwords: 1,
+            concurrent_hashes: NonZeroUsize::MIN,
+            concurrent_logins: NonZeroUsize::MIN,
+            queued_hashes: 1,
+            queued_logins: 1,
+            watchers: 1,
+            waiting_changes: 1,
+        };
+        Hasher::new(&settings, Arc::default())
     }
 
     #[tokio::test]
@@ -116,5 +141,10 @@ mod tests {
         let checks = (0..5).map(|_| hasher.check("any".into(), None));
         let outcomes = futures_util::future::join_all(checks).await;
         assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(None))).count(), 3, "{outcomes:?}");
+        let hashes = (0..5).map(|_| hasher.hash_if_free("any".into()));
+        let outcomes = futures_util::future::join_all(hashes).await;
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyPasswords)));
+        assert_eq!(refused.count(), 3, "{outcomes:?}");
+        assert_eq!(hasher.hash_if_free(String::new()).await.unwrap(), None);
     }
 }

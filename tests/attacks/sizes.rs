@@ -1,8 +1,6 @@
 //! Messages that are announced and do not come, or not quite, or are too large.
 
-use std::collections::HashSet;
-
-use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures_util::future::join_all;
 use tonic::Code;
 
 use super::{KIB, LITTLE};
@@ -10,7 +8,6 @@ use crate::support::{
     raw::{CHAT, CREATE_USERS, Call, GET_USER, Raw},
     rejected,
     siege::Siege,
-    soon,
     wire::{Refusal, framed},
 };
 
@@ -47,21 +44,23 @@ async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_th
     eprintln!("1,000 messages announced: the process grew by {} KiB at most", grown.unwrap_or_default() / KIB);
     assert!(grown.is_none_or(|grown| grown < calls_alone), "{grown:?}");
 
-    // What there is no place for is refused by now; of the rest all but an octet comes.
-    let full = Refusal::new(Code::ResourceExhausted, "TOO_MUCH_UNFINISHED").retry();
-    let streams: Vec<_> = calls.iter_mut().flat_map(|(_, calls)| calls).enumerate().collect();
-    let (held, ends): (Vec<_>, FuturesUnordered<_>) = streams
-        .into_iter()
-        .map(|(n, Call { request, response })| {
-            ((n, request), async move { (n, Refusal::of(&response.end().await.unwrap())) })
-        })
-        .unzip();
-    let refused: Vec<_> = soon(ends.take(CONNECTIONS * STREAMS - PLACES).collect()).await;
-    assert!(refused.iter().all(|(_, refusal)| *refusal == full), "{refused:?}");
-    let refused: HashSet<_> = refused.into_iter().map(|(n, _)| n).collect();
-    let held = held.into_iter().filter(|(n, _)| !refused.contains(n));
+    // All but an octet comes, as far as there is a place for it.
     let rest = message.slice(5..message.len() - 1);
-    join_all(held.map(|(_, request)| request.write(rest.clone()))).await;
+    let full = Refusal::new(Code::ResourceExhausted, "TOO_MUCH_UNFINISHED").retry();
+    let ends = calls.iter_mut().flat_map(|(_, calls)| calls).map(|Call { request, response }| {
+        let rest = rest.clone();
+        async move {
+            tokio::select! {
+                biased;
+                end = response.end() => Some(Refusal::of(&end.unwrap())),
+                () = request.write(rest) => None,
+            }
+        }
+    });
+    let ends = join_all(ends).await;
+    let refused: Vec<_> = ends.into_iter().flatten().collect();
+    assert!(refused.len() >= CONNECTIONS * STREAMS - PLACES, "{}", refused.len());
+    assert!(refused.iter().all(|refusal| *refusal == full), "{refused:?}");
     join_all(calls.iter_mut().map(|(raw, _)| raw.flushed())).await;
     siege.serves_others().await;
     drop(calls);

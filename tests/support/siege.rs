@@ -6,13 +6,19 @@ use std::{
 };
 
 use rialto::proto::{
-    rialto::v1::{ListRoomsRequest, chat_service_client::ChatServiceClient},
+    rialto::v1::ListRoomsRequest,
     user::{CreateUserRequest, GetUserRequest, ListUsersRequest},
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Chat, Client, client, process::Process, soon, wire::connection};
+use super::{
+    Chat,
+    process::Process,
+    soon,
+    tokens::{self, By},
+    wire::connection,
+};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -23,6 +29,8 @@ const BYSTANDER: u64 = 6 * MIB;
 pub struct Siege {
     pub server: Process,
     _folder: TempDir,
+    /// The bystander's, where the server asks for one.
+    token: Option<String>,
     /// Bytes of memory before the attack.
     before: Option<u64>,
     rounds: watch::Receiver<u64>,
@@ -47,24 +55,40 @@ impl Siege {
     pub async fn begin_with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Process::serve_with(folder.path(), &args(settings)).await;
-        Self::of(server, folder).await
+        Self::of(server, folder, None).await
+    }
+
+    /// The same on a server that asks for tokens, and counts nobody's calls.
+    pub async fn begin_with_tokens(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let uncounted = ["max_calls_per_second_per_caller=0", "max_calls_per_second_per_address=0", "auth=token"];
+        let server = Process::serve_with(folder.path(), &args(&[&uncounted, settings].concat())).await;
+        let token = tokens::admin(folder.path());
+        Self::of(server, folder, Some(token)).await
     }
 
     /// With so many descriptors at most.
     pub async fn begin_with_descriptors(most: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Process::serve_with_descriptors(most, folder.path(), &[]).await;
-        Self::of(server, folder).await
+        Self::of(server, folder, None).await
     }
 
-    async fn of(server: Process, folder: TempDir) -> Self {
+    async fn of(server: Process, folder: TempDir, token: Option<String>) -> Self {
         let (told, rounds) = watch::channel(0);
         let (enough, until) = watch::channel(false);
-        let bystander = tokio::spawn(stand_by(client(server.address()).await, told, until));
-        let mut siege = Self { server, _folder: folder, before: None, rounds, enough, bystander, was_served: false };
+        let by = By::over(connection(server.address().parse().unwrap()).await, token.as_deref());
+        let bystander = tokio::spawn(stand_by(by, token.is_none(), told, until));
+        let mut siege =
+            Self { server, _folder: folder, token, before: None, rounds, enough, bystander, was_served: false };
         siege.wait_for_round(8).await;
         siege.before = siege.server.memory();
         siege
+    }
+
+    /// Another connection of the bystander.
+    pub async fn bystanders(&self) -> By {
+        By::over(connection(self.address()).await, self.token.as_deref())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -115,15 +139,13 @@ impl Siege {
         assert!(self.was_served, "nobody looked whether others are served");
         self.leave_alone();
         let grown = self.grown();
+        let mut by = self.bystanders().await;
         let done = soon(self.bystander).await.unwrap();
         let mib = grown.unwrap_or_default() as f64 / MIB as f64;
         eprintln!("{attack}: the process grew by {mib:.1} MiB at most; others waited for {:?} at most", done.longest);
 
-        let address = self.server.address();
-        assert_eq!(usernames(&mut client(address).await).await, done.usernames, "{attack}: nobody else came or went");
-        let channel = connection(address.parse().unwrap()).await;
-        let mut list =
-            ChatServiceClient::new(channel).list_rooms(ListRoomsRequest::default()).await.unwrap().into_inner();
+        assert_eq!(usernames(&mut by).await, done.usernames, "{attack}: nobody else came or went");
+        let mut list = by.rooms.list_rooms(ListRoomsRequest::default()).await.unwrap().into_inner();
         let mut others = 0;
         while let Some(room) = soon(list.message()).await.unwrap() {
             match room.name.as_str() {
@@ -144,19 +166,20 @@ fn args<'a>(settings: &[&'a str]) -> Vec<&'a str> {
 const ROOM: &str = "bystanders";
 
 /// Creates a user, looks at it, and says so and hears it, again and again.
-async fn stand_by(mut client: Client, told: watch::Sender<u64>, mut until: watch::Receiver<bool>) -> Done {
-    let mut chat = Chat::open(&mut client, Some(ROOM)).await.unwrap();
+async fn stand_by(mut by: By, is_anybody: bool, told: watch::Sender<u64>, mut until: watch::Receiver<bool>) -> Done {
+    let mut chat = Chat::open_by(&mut by, ROOM).await.unwrap();
     let mut done = Done { usernames: Vec::new(), seq: 0, longest: Duration::ZERO };
     while !*until.borrow() {
         let began = Instant::now();
         let username = format!("bystander{}", done.usernames.len());
         let request = CreateUserRequest { username: username.clone(), ..CreateUserRequest::default() };
-        let created = soon(client.create_user(request)).await.unwrap().into_inner();
+        let created = soon(by.users.create_user(request)).await.unwrap().into_inner();
         let request = GetUserRequest { id: created.id.clone(), ..GetUserRequest::default() };
-        assert_eq!(soon(client.get_user(request)).await.unwrap().into_inner(), created);
-        chat.say(ROOM, &username, "served").await;
+        assert_eq!(soon(by.users.get_user(request)).await.unwrap().into_inner(), created);
+        let name = if is_anybody { username.as_str() } else { "" };
+        chat.say(ROOM, name, &username).await;
         let heard = chat.next().await;
-        assert_eq!((heard.user_id.as_str(), heard.text.as_str()), (username.as_str(), "served"));
+        assert!(heard.text == username && (!is_anybody || heard.user_id == username), "{heard:?}");
         done.longest = done.longest.max(began.elapsed());
         done.seq = heard.seq;
         done.usernames.push(username);
@@ -167,8 +190,8 @@ async fn stand_by(mut client: Client, told: watch::Sender<u64>, mut until: watch
     done
 }
 
-async fn usernames(client: &mut Client) -> Vec<String> {
-    let mut list = soon(client.list_users(ListUsersRequest::default())).await.unwrap().into_inner();
+async fn usernames(by: &mut By) -> Vec<String> {
+    let mut list = soon(by.users.list_users(ListUsersRequest::default())).await.unwrap().into_inner();
     let mut names = Vec::new();
     while let Some(user) = soon(list.message()).await.unwrap() {
         names.push(user.username);

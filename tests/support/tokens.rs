@@ -1,6 +1,9 @@
 //! Hubs that ask for tokens, and tokens: good ones, and such that an attacker would make.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -16,6 +19,8 @@ use rialto::{
     },
 };
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Status,
     metadata::AsciiMetadataValue,
@@ -23,7 +28,7 @@ use tonic::{
     transport::Channel,
 };
 
-use super::{Hub, wire::connection};
+use super::{Chat, Hub, soon, wire::connection};
 
 /// What every user of the tests logs in with. A search through the logs looks for it.
 pub const PASSWORD: &str = "canary-correct-horse";
@@ -40,7 +45,7 @@ impl Hub {
 
     /// The key with which the server signs.
     pub fn key(&self) -> KeyPair {
-        KeyPair::from_pem(&std::fs::read_to_string(self.folder().join("token-key.pem")).unwrap()).unwrap()
+        key(self.folder())
     }
 
     /// A token as the server signs them, with other claims or header fields.
@@ -50,7 +55,7 @@ impl Hub {
 
     /// The token of an operator who may do everything.
     pub fn admin(&self) -> String {
-        self.forge(|_, claims| claims["roles"] = json!(["admin"]))
+        admin(self.folder())
     }
 
     /// The same for an hour, or less, for a user of this server.
@@ -117,9 +122,13 @@ impl Interceptor for Show {
     }
 }
 
+pub fn show(token: &str) -> Show {
+    Show(Some(format!("Bearer {token}").parse().unwrap()))
+}
+
 impl By {
     pub fn over(channel: Channel, token: Option<&str>) -> Self {
-        let shown = Show(token.map(|token| format!("Bearer {token}").parse().unwrap()));
+        let shown = token.map_or(Show(None), show);
         let showing = |channel| InterceptedService::new(channel, shown.clone());
         Self {
             users: UserServiceClient::new(showing(channel.clone())),
@@ -133,6 +142,32 @@ impl By {
         let request = CreateUserRequest { username: name.into(), email, password: PASSWORD.into() };
         Ok(self.users.create_user(request).await?.into_inner())
     }
+}
+
+/// The key with which a server on this folder signs.
+pub fn key(folder: &Path) -> KeyPair {
+    KeyPair::from_pem(&std::fs::read_to_string(folder.join("token-key.pem")).unwrap()).unwrap()
+}
+
+/// A token for such a server of an operator who may do everything.
+pub fn admin(folder: &Path) -> String {
+    forge(&key(folder), Algorithm::EdDSA, |_, claims| claims["roles"] = json!(["admin"]))
+}
+
+impl Chat {
+    /// A stream of this caller, once it is in its rooms.
+    pub async fn open_by(by: &mut By, rooms: &str) -> Result<Self, Status> {
+        let (sender, messages) = mpsc::channel(16);
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("rialto-rooms", rooms.parse().unwrap());
+        Ok(Self::new(sender, soon(by.users.chat(request)).await?.into_inner()))
+    }
+}
+
+/// A file for its owner alone, as secrets are.
+pub fn write_private(file: &Path, content: &str) {
+    std::fs::write(file, content).unwrap();
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 /// Seconds since the Unix epoch.

@@ -1,8 +1,11 @@
 //! Tokens of other issuers: by the keys that they publish, or by a shared secret.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,7 +13,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rialto::{
     config::Issuer,
-    proto::user::{GetUserRequest, ListUsersRequest},
+    proto::user::{DeleteUserRequest, GetUserRequest, ListUsersRequest},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +25,7 @@ use tonic::{Code, Status};
 
 use crate::support::{
     Hub, soon,
-    tokens::{forge, fresh_key, now},
+    tokens::{forge, fresh_key, now, write_private},
     wire::Refusal,
 };
 
@@ -131,7 +134,9 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
     let keys = [secret, nonsense, for_encryption, jwk(&ed, Algorithm::EdDSA), jwk(&ec, Algorithm::ES256)];
     let publisher = Publisher::start(&keys).await;
     let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
-    let ada = hub.user("ada").await;
+    let (ada, gone) = (hub.user("ada").await, hub.user("gone").await);
+    let delete = DeleteUserRequest { id: gone.id.clone() };
+    hub.by(&hub.admin()).await.users.delete_user(delete).await.unwrap();
 
     shown(&hub, &issued(&ed, Algorithm::EdDSA, |_, _| {})).await.unwrap();
     shown(&hub, &issued(&ec, Algorithm::ES256, |_, _| {})).await.unwrap();
@@ -159,6 +164,7 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
         ("its key in the server's name", adjusted(|_, claims| claims["iss"] = json!("rialto"))),
         ("an operator", adjusted(|_, claims| claims["sub"] = json!("operator:carol"))),
         ("a user here", issued(&ed, Algorithm::EdDSA, |_, claims| claims["sub"] = json!(ada.id))),
+        ("one who was a user here", issued(&ed, Algorithm::EdDSA, |_, claims| claims["sub"] = json!(gone.id))),
         ("for another audience", adjusted(|_, claims| claims["aud"] = json!("shop"))),
         ("the published secret", confused(b"secret-secret-secret-secret-secret", "secret")),
         ("a public key as a secret", confused(ed.public_key_raw(), &kid(&ed, Algorithm::EdDSA))),
@@ -215,6 +221,15 @@ async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
     };
     soon(wait).await;
     shown(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await.unwrap();
+    // An issuer that publishes none takes all of them back.
+    publisher.publish(&[]);
+    let wait = async {
+        while shown(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await.is_ok() {
+            _ = shown(&hub, &stranger).await;
+        }
+    };
+    soon(wait).await;
+    assert_eq!(refused(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await, invalid());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +240,6 @@ async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
         ("500 Internal Server Error", String::new(), String::new()),
         ("302 Found", format!("Location: {}\r\n", elsewhere.url), String::new()),
         ("200 OK", String::new(), "no JSON".into()),
-        ("200 OK", String::new(), json!({ "keys": [] }).to_string()),
         ("200 OK", String::new(), format!("{{\"keys\":[\"{}\"]}}", "x".repeat(2 << 20))),
     ];
     let (status, headers, body) = &bodies[0];
@@ -270,7 +284,7 @@ async fn a_shared_secret_is_good_for_its_issuer_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     let secret = "canary-secret-of-thirty-two-bytes";
-    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    write_private(&file, &format!("{secret}\n"));
     let issuer =
         Issuer { issuer: "old".into(), audience: "shop".into(), hs256_secret_file: file.clone(), ..Issuer::default() };
     let hub = Hub::with_tokens(|config| config.issuers.push(issuer)).await;
@@ -300,12 +314,16 @@ async fn a_shared_secret_is_good_for_its_issuer_alone() {
 async fn issuers_that_cannot_be_trusted_keep_the_server_from_starting() {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().join("short");
-    std::fs::write(&short, "too short\n").unwrap();
+    write_private(&short, "too short\n");
+    let exposed = folder.path().join("exposed");
+    write_private(&exposed, "canary-secret-of-thirty-two-bytes");
+    std::fs::set_permissions(&exposed, std::fs::Permissions::from_mode(0o644)).unwrap();
     let secret = |hs256_secret_file| Issuer { issuer: "old".into(), hs256_secret_file, ..Issuer::default() };
     let url = |url: &str| Issuer { issuer: "new".into(), jwks_url: url.into(), ..Issuer::default() };
     for (n, (issuer, expected)) in [
         (secret(short), "too short: it must have 32 bytes"),
         (secret(folder.path().join("nowhere")), "cannot be read"),
+        (secret(exposed), "can be read by everybody"),
         (url("http://id.example/jwks.json"), "must be https"),
         (url("ftp://127.0.0.1/jwks.json"), "must be https"),
         (url("no url"), "is no URL"),

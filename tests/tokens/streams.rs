@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use rialto::proto::{
     rialto::v1::{ListRoomsRequest, Position, PublishRequest, SubscribeRequest},
-    user::{ChatMessage, CreateUserRequest, DeleteUserRequest, ListUsersRequest, RefreshToken, chat_message::Event},
+    user::{
+        ChatMessage, CreateUserRequest, DeleteUserRequest, ListUsersRequest, RefreshToken, Roles, UpdateUserRequest,
+        chat_message::Event,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     Chat, Hub,
@@ -17,21 +21,18 @@ use crate::support::{
     rejected,
     rooms::{event, join_as, live, typing},
     said, soon,
-    tokens::{By, now},
-    wire::Refusal,
+    tokens::{By, now, show},
+    wire::{Refusal, connection},
 };
 
 /// Seconds to the expiry of a token with which a call can begin, and which carries it for a second or two: within the leeway.
-const NEARLY_OVER: i64 = -3;
+const NEARLY_OVER: i64 = -6;
 
 /// Seconds behind the expiry, within which a stream ends.
 const LEEWAY: i64 = 10;
 
-async fn chat(by: &mut By, rooms: &'static str) -> Chat {
-    let (sender, messages) = mpsc::channel(16);
-    let mut request = Request::new(ReceiverStream::new(messages));
-    request.metadata_mut().insert("rialto-rooms", rooms.parse().unwrap());
-    Chat::new(sender, soon(by.users.chat(request)).await.unwrap().into_inner())
+async fn chat(by: &mut By, rooms: &str) -> Chat {
+    Chat::open_by(by, rooms).await.unwrap()
 }
 
 /// The status with which a stream ends.
@@ -54,6 +55,8 @@ async fn every_stream(hub: &Hub, token: &str) -> impl Future<Output = Vec<(&'sta
     let watch = ListUsersRequest { watch: true, ..ListUsersRequest::default() };
     let mut users = hub.by(token).await.users.list_users(watch).await.unwrap().into_inner();
     let mut rooms = hub.by(token).await.rooms.list_rooms(ListRoomsRequest { watch: true }).await.unwrap().into_inner();
+    let mut health = HealthClient::with_interceptor(connection(hub.address()).await, show(token));
+    let mut health = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     let mut upload = hub.by(token).await.users;
     let (element, elements) = mpsc::channel(1);
     let uploading = tokio::spawn(async move { upload.create_users(ReceiverStream::new(elements)).await });
@@ -67,6 +70,7 @@ async fn every_stream(hub: &Hub, token: &str) -> impl Future<Output = Vec<(&'sta
             ("Subscribe", end(&mut subscribed).await),
             ("ListUsers", end(&mut users).await),
             ("ListRooms", end(&mut rooms).await),
+            ("Health", end(&mut health).await),
             ("CreateUsers", upload.unwrap_err()),
         ]
     }
@@ -131,6 +135,53 @@ async fn a_stream_that_is_not_read_ends_too() {
     let deleted_at = Instant::now();
     hub.counts_become(|counts| counts.chats == 1).await;
     assert!(deleted_at.elapsed() < Duration::from_secs(5), "{:?}", deleted_at.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_admin_began_ends_when_it_is_none_any_more() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let (ada, bob) = (hub.user_with("ada", &["admin"]).await, hub.user("bob").await);
+    let ends = every_stream(&hub, &hub.token_of(&ada, 3600)).await;
+    let mut other = chat(&mut hub.by(&hub.token_of(&bob, 3600)).await, "den").await;
+    let none = UpdateUserRequest { id: ada.id, roles: Some(Roles::default()), ..UpdateUserRequest::default() };
+    hub.by(&hub.admin()).await.users.update_user(none).await.unwrap();
+    for (what, status) in ends.await {
+        assert_eq!(Refusal::of(&status), Refusal::new(Code::PermissionDenied, "RIGHTS_LOST"), "{what}");
+    }
+    assert_eq!(names(&hub).await, ["ada", "bob"], "the call that was coming in created nobody");
+    other.say("den", "", "canary: of a user").await;
+    other.next().await;
+}
+
+/// What was answered is told, also if the answer made an end of the caller: a client whose window is shut reads it later.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_deletes_himself_is_told_that_he_did() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let ada = hub.user("ada").await;
+    let token = format!("Bearer {}", hub.token_of(&ada, 3600));
+    let mut raw = Raw::connect_with_window(hub.address(), 1).await;
+    let path = "/user.UserService/DeleteUser";
+    let mut call = raw.call_at(&hub.address().to_string(), path, Some(("authorization", &token))).await;
+    call.request.say(&DeleteUserRequest { id: ada.id.clone() }).await;
+    call.request.half_close();
+    call.response.opened().await;
+    // The looks at the streams come once a second: the second end of another stream is behind two of them.
+    for name in ["one", "two"] {
+        let user = hub.user(name).await;
+        let mut stream = chat(&mut hub.by(&hub.token_of(&user, 3600)).await, "").await;
+        hub.by(&hub.admin()).await.users.delete_user(DeleteUserRequest { id: user.id }).await.unwrap();
+        stream.rest().await.1.unwrap_err();
+    }
+    assert_eq!(call.response.end().await.unwrap().code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn without_a_token_a_call_has_only_so_long() {
+    let hub = Hub::with_tokens(|config| config.without_token_seconds = 1).await;
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut login = raw.call("/rialto.v1.AuthService/Login", None).await;
+    let end = login.response.end().await.unwrap();
+    assert_eq!(Refusal::of(&end), Refusal::new(Code::DeadlineExceeded, "TOO_LONG_WITHOUT_TOKEN"));
 }
 
 fn go_on(token: String) -> ChatMessage {

@@ -339,6 +339,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         inbox: 4,
         open_rooms: ROOMS.len(),
         memberships: 1000,
+        memberships_per_user: None,
         rooms_per_stream: ROOMS.len(),
         members_per_room: 1000,
         presence_max: 2,

@@ -44,6 +44,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         inbox: 1,
         open_rooms: 1000,
         memberships: 10_000,
+        memberships_per_user: None,
         rooms_per_stream: 1000,
         members_per_room: 10_000,
         presence_max: 2,

@@ -43,10 +43,10 @@ impl Framing {
         }
     }
 
-    /// Bytes of the message that has come only in part, as its prefix says.
-    fn unfinished(&self) -> usize {
+    /// Bytes that have come of a message that has come only in part.
+    fn begun(&self) -> usize {
         let [_, length @ ..] = self.prefix;
-        if self.prefix_len == PREFIX { u32::from_be_bytes(length) as usize } else { 0 }
+        if self.prefix_len == PREFIX { u32::from_be_bytes(length) as usize - self.missing } else { 0 }
     }
 
     pub(super) fn is_inside(&self) -> bool {
@@ -62,14 +62,13 @@ const SMALL: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     bytes: Arc<Semaphore>,
-    limit: usize,
     /// For the message behind so many whole ones.
     held: Option<(u64, OwnedSemaphorePermit)>,
 }
 
 impl Clone for Unfinished {
     fn clone(&self) -> Self {
-        Self { bytes: Arc::clone(&self.bytes), limit: self.limit, held: None }
+        Self { bytes: Arc::clone(&self.bytes), held: None }
     }
 }
 
@@ -79,25 +78,26 @@ pub(super) struct Full;
 
 impl Unfinished {
     pub(crate) fn new(limit: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { bytes: Arc::new(Semaphore::new(limit)), limit, held: None }
+        Self { bytes: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))), held: None }
     }
 
-    /// Counts the message that has come in part, if it is large, and none that was before.
+    /// Counts what has come of a message that is not whole, if it is much, and nothing of those before.
     pub(super) fn wait_for(&mut self, framing: &Framing) -> Result<(), Full> {
-        let bytes = framing.unfinished();
-        if bytes <= SMALL {
+        let begun = framing.begun();
+        if begun <= SMALL {
             self.held = None;
             return Ok(());
         }
-        if self.held.as_ref().is_some_and(|(whole, _)| *whole == framing.whole) {
-            return Ok(());
+        if self.held.as_ref().is_some_and(|(whole, _)| *whole != framing.whole) {
+            self.held = None;
         }
-        self.held = None;
-        // What is larger than all of it takes all of it; the decoder refuses what is above its own limit.
-        let share = u32::try_from(bytes.min(self.limit)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(share).map_err(|_| Full)?;
-        self.held = Some((framing.whole, permit));
+        let has = self.held.as_ref().map_or(0, |(_, permit)| permit.num_permits());
+        let more = u32::try_from(begun.saturating_sub(has)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(more).map_err(|_| Full)?;
+        match &mut self.held {
+            Some((_, held)) => held.merge(permit),
+            held @ None => *held = Some((framing.whole, permit)),
+        }
         Ok(())
     }
 }
@@ -107,28 +107,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_messages_are_counted_until_they_are_whole() {
+    fn what_has_come_of_a_large_message_counts_until_it_is_whole() {
         let all = Unfinished::new(100_000);
         let begin = |length: u32| {
-            let (mut framing, share) = (Framing::default(), all.clone());
+            let mut framing = Framing::default();
             framing.advance(&[&[0][..], &length.to_be_bytes()].concat());
-            (framing, share)
+            (framing, all.clone())
         };
-        let (small, mut of_small) = begin(8 * 1024);
-        let (mut one, mut of_one) = begin(60_000);
-        let (two, mut of_two) = begin(60_000);
-        of_one.wait_for(&one).unwrap();
-        of_one.wait_for(&one).unwrap();
+        let (mut one, mut of_one) = begin(200_000);
+        let (mut two, mut of_two) = begin(60_000);
+        for (sent, left) in [(8 * 1024, 100_000), (1, 100_000 - 8 * 1024 - 1), (41_807, 50_000)] {
+            one.advance(&vec![0; sent]);
+            of_one.wait_for(&one).unwrap();
+            assert_eq!(all.bytes.available_permits(), left);
+        }
+        two.advance(&[0; 50_001]);
         assert!(of_two.wait_for(&two).is_err());
-        of_small.wait_for(&small).unwrap();
-        // The first is whole, and another begins at once: that is another share, and no more than one.
-        one.advance(&[&[0; 60_000][..], &[0], &50_000_u32.to_be_bytes()].concat());
+        // The first is whole, and another has begun with it: of that one counts only what has come.
+        one.advance(&[&[0; 150_000][..], &[0], &50_000_u32.to_be_bytes(), &[0; 10_000]].concat());
         of_one.wait_for(&one).unwrap();
-        assert_eq!(all.bytes.available_permits(), 50_000);
-        one.advance(&[0; 50_000]);
-        of_one.wait_for(&one).unwrap();
+        assert_eq!(all.bytes.available_permits(), 90_000);
         of_two.wait_for(&two).unwrap();
-        drop(of_two);
+        drop((of_one, of_two));
         assert_eq!(all.bytes.available_permits(), 100_000);
     }
 

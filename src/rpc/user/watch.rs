@@ -13,19 +13,20 @@ use crate::{
     engine::UserChange,
     hub,
     proto::user::{State, User},
-    rpc::status::Failure,
+    rpc::{chat::OfCaller, status::Failure},
     users::{Watch, parse_id},
 };
 
 /// Sends what the watch tells, and users again who come online or go, until the watch ends or a drain begins.
 pub(super) fn follow(
     mut watch: Watch,
-    caller: Caller,
+    (caller, place): (Caller, Option<OfCaller>),
     hub: hub::Handle,
     mut online: hub::Changes<Arc<str>>,
     draining: CancellationToken,
 ) -> impl Stream<Item = Result<User, Status>> + Send + 'static {
     stream! {
+        let _place = place;
         loop {
             let news = tokio::select! {
                 biased;
