@@ -203,8 +203,7 @@ impl Auth {
         if now >= pass.expires_at().saturating_add(STREAM_LEEWAY) {
             return Some(Reason::TokenExpired);
         }
-        let Some(user) = pass.user.map(|id| self.0.users.of_id(id)) else { return None };
-        let Some(user) = user else { return Some(Reason::UserDeleted) };
+        let Some(user) = self.0.users.of_id(pass.user?) else { return Some(Reason::UserDeleted) };
         (pass.admin && !user.roles.iter().any(|role| role == ADMIN)).then_some(Reason::RightsLost)
     }
 
