@@ -2,13 +2,13 @@
 
 use rialto::proto::{
     rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
-    user::{ChatMessage, GetUserRequest, chat_message::Event},
+    user::{ChatMessage, GetUserRequest, ListUsersRequest, UpdateUserRequest, chat_message::Event},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::{
-    Chat, Hub, rejected, said,
+    Chat, Hub, rejected, said, soon,
     tokens::{By, now},
     wire::{Refusal, connection},
 };
@@ -148,6 +148,75 @@ async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
     drop(first);
     hub.counts_become(|counts| counts.chats == 2).await;
     open(&hub, &token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_are_counted_with_the_other_streams_of_a_caller() {
+    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 2).await;
+    let token = hub.token_of(&hub.user("ada").await, 600);
+    let mut by = hub.by(&token).await;
+    let watch_users = ListUsersRequest { watch: true, ..ListUsersRequest::default() };
+    let watch_rooms = ListRoomsRequest { watch: true };
+    let _users = by.users.list_users(watch_users.clone()).await.unwrap();
+    let rooms = by.rooms.list_rooms(watch_rooms).await.unwrap();
+    let too_many = Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER").retry();
+    for refused in [
+        open(&hub, &token).await.err().unwrap(),
+        by.users.list_users(watch_users).await.unwrap_err(),
+        by.rooms.list_rooms(watch_rooms).await.unwrap_err(),
+    ] {
+        assert_eq!(Refusal::of(&refused), too_many);
+    }
+    by.users.list_users(ListUsersRequest::default()).await.unwrap();
+    drop(rooms);
+    let wait = async {
+        while open(&hub, &token).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_every_method_count_among_all() {
+    let hub = Hub::start_with(|config| config.max_streams = 2).await;
+    let mut by = By::over(connection(hub.address()).await, None);
+    let watch = || ListUsersRequest { watch: true, ..ListUsersRequest::default() };
+    let _open = (by.users.list_users(watch()).await.unwrap(), by.users.list_users(watch()).await.unwrap());
+    let refused = get(&mut by).await.unwrap_err();
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS").retry());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_that_are_set_count_as_logins_except_for_admins() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_logins_per_minute_per_user = 2;
+        config.open_registration = true;
+    })
+    .await;
+    let ada = hub.user("ada").await;
+    let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
+    let change = |password: &str| UpdateUserRequest {
+        id: ada.id.clone(),
+        password: Some(password.into()),
+        ..UpdateUserRequest::default()
+    };
+    let (passed, refused) =
+        until_refused(async || by_ada.users.update_user(change("canary-again")).await.map(drop)).await;
+    assert!((2..=4).contains(&passed), "{passed}");
+    assert_eq!(Refusal::of(&refused), limited());
+    let mut nobody = hub.by_nobody().await;
+    let mut n = 0;
+    let (_, refused) = until_refused(async || {
+        n += 1;
+        nobody.create(&format!("user{n}")).await.map(drop)
+    })
+    .await;
+    assert_eq!(Refusal::of(&refused), limited());
+    let mut admin = hub.by(&hub.admin()).await;
+    for _ in 0..5 {
+        admin.users.update_user(change("canary-of-admins")).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,7 +210,12 @@ fn create_private_file(file: &Path) -> io::Result<()> {
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop)
+    let file_there = options.open(file)?;
+    #[cfg(unix)]
+    if std::os::unix::fs::PermissionsExt::mode(&file_there.metadata()?.permissions()) & 0o007 != 0 {
+        tracing::warn!(file = %file.display(), "everybody on this machine can read the data: `chmod o-rwx` it");
+    }
+    Ok(())
 }
 
 #[async_trait]

@@ -2,9 +2,9 @@
 
 use std::{
     collections::HashMap,
-    mem,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crate::caller::counted;
@@ -20,28 +20,14 @@ pub(super) struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: Count,
+    all: usize,
     /// Only of addresses that hold some.
-    by_address: HashMap<IpAddr, Count>,
+    by_address: HashMap<IpAddr, usize>,
+    told_at: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
-struct Count {
-    connections: usize,
-    /// It was said that there is no place. Said once until there is one again, so that whoever is refused cannot fill the log.
-    told: bool,
-}
-
-impl Count {
-    /// Whether there is a place under this limit, and whether it is to be said that there is none.
-    fn look(&mut self, most: usize) -> Result<(), bool> {
-        if self.connections < most {
-            self.told = false;
-            return Ok(());
-        }
-        Err(!mem::replace(&mut self.told, true))
-    }
-}
+/// It is said at most once in so long that there is no place: whoever is refused cannot fill the log.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
@@ -60,7 +46,7 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
         let limited = self.limit_loopback || !peer.ip().to_canonical().is_loopback();
         let counted = limited.then(|| counted(peer.ip()));
-        match self.count(counted) {
+        match self.count(counted, Instant::now()) {
             Ok(()) => return Some(Place { places: Arc::clone(self), counted }),
             Err(Full { tell: false, .. }) => {}
             Err(Full { limit, from: None, .. }) => {
@@ -73,16 +59,23 @@ impl Places {
         None
     }
 
-    fn count(&self, counted: Option<IpAddr>) -> Result<(), Full> {
+    fn count(&self, counted: Option<IpAddr>, now: Instant) -> Result<(), Full> {
         let mut taken = self.taken();
-        taken.all.look(self.most).map_err(|tell| Full { limit: self.most, from: None, tell })?;
-        if let Some(address) = counted {
-            let held = taken.by_address.entry(address).or_default();
-            let limit = self.most_per_address;
-            held.look(limit).map_err(|tell| Full { limit, from: Some(address), tell })?;
-            held.connections += 1;
+        let from_there = counted.and_then(|address| taken.by_address.get(&address).copied()).unwrap_or_default();
+        let full = if taken.all >= self.most {
+            Some((self.most, None))
+        } else {
+            (from_there >= self.most_per_address).then_some((self.most_per_address, counted))
+        };
+        if let Some((limit, from)) = full {
+            let tell = taken.told_at.is_none_or(|told_at| now.saturating_duration_since(told_at) >= QUIET);
+            taken.told_at = if tell { Some(now) } else { taken.told_at };
+            return Err(Full { limit, from, tell });
         }
-        taken.all.connections += 1;
+        taken.all += 1;
+        if let Some(address) = counted {
+            taken.by_address.insert(address, from_there + 1);
+        }
         Ok(())
     }
 
@@ -103,11 +96,11 @@ struct Full {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        taken.all.connections -= 1;
+        taken.all -= 1;
         let Some(address) = self.counted else { return };
         if let Some(held) = taken.by_address.get_mut(&address) {
-            held.connections -= 1;
-            if held.connections == 0 {
+            *held -= 1;
+            if *held == 0 {
                 taken.by_address.remove(&address);
             }
         }
@@ -143,7 +136,7 @@ mod tests {
         assert_eq!(places.taken().by_address.len(), 1);
         drop(place);
         let taken = places.taken();
-        assert_eq!((taken.all.connections, taken.by_address.len()), (0, 0));
+        assert_eq!((taken.all, taken.by_address.len()), (0, 0));
     }
 
     #[test]
@@ -158,15 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_once_until_there_is_a_place_again() {
+    fn refusals_are_told_once_a_minute_however_places_come_and_go() {
         let places = Places::new(10, 1, false);
         let address = Some("192.0.2.1".parse().unwrap());
-        let tells = || places.count(address).map_err(|full| full.tell);
-        let again = || drop(Place { places: Arc::clone(&places), counted: address });
-        assert_eq!([tells(), tells(), tells()], [Ok(()), Err(true), Err(false)]);
-        again();
-        assert_eq!([tells(), tells(), tells()], [Ok(()), Err(true), Err(false)]);
-        let other = places.count(Some("192.0.2.2".parse().unwrap()));
+        let began = Instant::now();
+        let tells = |seconds| places.count(address, began + Duration::from_secs(seconds)).map_err(|full| full.tell);
+        assert_eq!([tells(0), tells(0), tells(59)], [Ok(()), Err(true), Err(false)]);
+        drop(Place { places: Arc::clone(&places), counted: address });
+        assert_eq!([tells(59), tells(59), tells(60)], [Ok(()), Err(false), Err(true)]);
+        let other = places.count(Some("192.0.2.2".parse().unwrap()), began);
         assert!(other.is_ok(), "another's place");
     }
 }

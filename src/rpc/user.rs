@@ -27,7 +27,7 @@ use crate::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
     },
-    users::{Bulk, Change, Invalid, NewUser, Users, parse_id},
+    users::{Bulk, Change, Invalid, NewUser, Users, login_key, parse_id},
 };
 
 /// More in one page counts as this.
@@ -77,7 +77,7 @@ impl UserService for Calls {
         let caller = caller(request.extensions());
         let new = new_user(request.into_inner());
         if !new.password.is_empty() {
-            self.may_set_password(&caller, "")?;
+            self.may_set_password(&caller, &login_key(&new.username).unwrap_or_default())?;
         }
         let created = self.users.create(new).await.map_err(Failure::from)?;
         Ok(reply(wire(&created, &self.hub)))
