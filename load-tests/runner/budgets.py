@@ -138,7 +138,7 @@ MEASUREMENTS = (
         "rooms-10000",
         "fanout --rooms 10000 --subscribers 10 --rooms-per-stream 1000 --publishers 10 --rate 0.05 --size 100 --seconds 20",
     ),
-    # What TLS and tokens cost: of the first, the third, and everyone at once, who have missed nothing but their handshake.
+    # What TLS and tokens cost. Who comes back has missed next to nothing: what is left is the handshake.
     Measurement(
         "tls-burst-100",
         "burst --rooms 1 --subscribers 100 --publishers 8 --messages 200000 --size 100",
