@@ -35,6 +35,18 @@ async fn create_at(hub: &Hub, authority: &str) -> Code {
     call.response.end().await.unwrap().code()
 }
 
+/// Creates ada by HTTP/1, with these headers beside.
+async fn post(hub: &Hub, headers: &str) -> String {
+    let body = "\0\0\0\0\x05\n\x03ada";
+    let mut socket = TcpStream::connect(hub.address()).await.unwrap();
+    let head = format!("POST {CREATE} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}", hub.address());
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    soon(socket.write_all(request.as_bytes())).await.unwrap();
+    let mut answer = Vec::new();
+    soon(socket.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 #[tokio::test]
 async fn a_web_page_cannot_reach_the_hub_by_a_name_of_its_own() {
     let hub = Hub::start().await;
@@ -57,15 +69,17 @@ async fn a_web_page_cannot_post_what_is_no_grpc() {
     let hub = Hub::start().await;
     // What a browser sends to a foreign server without asking it first.
     for content_type in ["Content-Type: text/plain\r\n", "Content-Type: multipart/form-data\r\n", ""] {
-        let body = "\0\0\0\0\x05\n\x03ada";
-        let mut socket = TcpStream::connect(hub.address()).await.unwrap();
-        let head = format!("POST {CREATE} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{content_type}", hub.address());
-        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-        soon(socket.write_all(request.as_bytes())).await.unwrap();
-        let mut answer = String::new();
-        soon(socket.read_to_string(&mut answer)).await.unwrap();
+        let answer = post(&hub, content_type).await;
         assert!(answer.starts_with("HTTP/1.1 415 "), "{content_type}: {answer}");
     }
+    assert!(usernames(&hub).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_by_http_1_is_none() {
+    let hub = Hub::start().await;
+    let answer = post(&hub, "Content-Type: application/grpc\r\nTE: trailers\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
     assert!(usernames(&hub).await.is_empty());
 }
 

@@ -2,15 +2,19 @@
 
 use rialto::proto::{
     rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
-    user::{ChatMessage, GetUserRequest, ListUsersRequest, UpdateUserRequest, chat_message::Event},
+    user::{ChatMessage, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest, chat_message::Event},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::support::{
-    Chat, Hub, rejected, said, soon,
+    Chat, Hub,
+    raw::{CHAT, Raw},
+    rejected,
+    rooms::event,
+    said, soon,
     tokens::{By, now},
-    wire::{Refusal, connection},
+    wire::{Refusal, connection, framed},
 };
 
 fn limited() -> Refusal {
@@ -134,6 +138,51 @@ async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() 
     let after = rejected.retry_after.unwrap();
     assert!(after.seconds <= 1 && (after.seconds, after.nanos) > (0, 0), "{after:?}");
     publish(&mut hub.by(&hub.admin()).await, "lobby").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_message_at_all_is_counted_as_one() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_messages_per_second_per_caller = 1;
+        config.rate_burst_seconds = 10;
+    })
+    .await;
+    let ada = hub.user("ada").await;
+    let token = format!("Bearer {}", hub.token_of(&ada, 600));
+    let mut raw = Raw::connect(hub.address()).await;
+    let mut call = raw.call_at(&hub.address().to_string(), CHAT, Some(("authorization", &token))).await;
+    let mut reasons = Vec::new();
+    for _ in 0..100 {
+        call.request.write(framed(0, &[0xff])).await;
+        reasons.push(rejected(&call.response.next().await).reason.clone());
+    }
+    assert!(reasons[..10].iter().all(|reason| reason == "UNDECODABLE"), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason == "RATE_LIMITED"), "{reasons:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_to_go_on_with_is_counted_as_a_call() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_messages_per_second_per_caller = 1;
+        config.max_calls_per_second_per_caller = 2;
+        config.rate_burst_seconds = 10;
+    })
+    .await;
+    let ada = hub.user("ada").await;
+    let token = hub.token_of(&ada, 600);
+    let mut chat = open(&hub, &token).await.unwrap();
+    let spent = until_rejected(&mut chat).await;
+    assert_eq!(rejected(&spent).reason, "RATE_LIMITED");
+    let mut go_on = async |token: &str| {
+        chat.send(event("", Event::RefreshToken(RefreshToken { token: token.into() }))).await;
+        rejected(&chat.next().await).reason.clone()
+    };
+    assert_eq!(go_on("garbage").await, "TOKEN_INVALID", "who has said too much can still go on");
+    let mut tries = 0;
+    while go_on("garbage").await != "RATE_LIMITED" {
+        tries += 1;
+        assert!(tries < 1000, "nobody tries tokens without end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

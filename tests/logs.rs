@@ -71,6 +71,7 @@ async fn no_token_password_or_text_is_logged_at_any_level() {
     process.logged("ended").await;
     let log = process.log();
     assert!(log.lines().count() > 1_000, "so much is said at this level");
+    assert!(!log.contains("$argon2"), "nor what a password could be guessed by");
     for secret in secrets.iter().map(String::as_str).chain(PASSWORDS).chain(TEXTS) {
         // Some of it would be too much, too.
         let part = &secret[secret.len() / 2..];

@@ -104,6 +104,7 @@ async fn a_forged_token_is_refused_and_changes_nothing() {
         ("HS256 by nothing", with_public_key_as_secret(b"")),
         ("another key", headed(&|_| {})),
         ("another key under our issuer's kid", headed(&|header| header.kid.clone_from(&own_kid.kid))),
+        ("our key under another name", forged(&|header, _| header.kid = Some("another".into()))),
         ("a kid that is a path", headed(&|header| header.kid = Some("../../../../dev/null".into()))),
         ("a kid with a quote", headed(&|header| header.kid = Some("' UNION SELECT 'secret' --".into()))),
         ("a jku", headed(&|header| header.jku = Some(trap_url.clone()))),

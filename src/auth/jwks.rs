@@ -91,8 +91,8 @@ impl State {
         }
     }
 
-    fn is_good(&self) -> bool {
-        self.seen_at.is_some_and(|seen_at| seen_at.elapsed() < STALE)
+    fn is_good(&self, now: Instant) -> bool {
+        self.seen_at.is_some_and(|seen_at| now.saturating_duration_since(seen_at) < STALE)
     }
 
     fn may_fetch(&self) -> bool {
@@ -132,7 +132,7 @@ impl Jwks {
     pub(super) async fn key(&self, id: Option<&str>) -> Result<Arc<Key>, Error> {
         let (found, round, may_fetch) = {
             let state = self.state.borrow();
-            (state.find(id).filter(|_| state.is_good()), state.round, state.may_fetch())
+            (state.find(id).filter(|_| state.is_good(Instant::now())), state.round, state.may_fetch())
         };
         if let Some(found) = found {
             return Ok(found);
@@ -145,7 +145,7 @@ impl Jwks {
             _ = timeout(PATIENCE, state.wait_for(|state| state.round > round)).await;
         }
         let state = state.borrow();
-        if !state.is_good() {
+        if !state.is_good(Instant::now()) {
             return Err(Error::KeysUnavailable);
         }
         state.find(id).ok_or(Error::Invalid("its key is not known here"))
@@ -255,4 +255,18 @@ fn chain(error: &dyn std::error::Error) -> impl fmt::Display + use<> {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_not_seen_for_a_day_are_good_no_more() {
+        let seen_at = Instant::now();
+        let state = State { seen_at: Some(seen_at), ..State::default() };
+        assert!(state.is_good(seen_at) && state.is_good(seen_at + STALE - Duration::from_secs(1)));
+        assert!(!state.is_good(seen_at + STALE));
+        assert!(!State::default().is_good(seen_at), "nor such as were never seen");
+    }
 }

@@ -187,7 +187,72 @@ fn parse(token: &str) -> Option<(Uuid, Secret)> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::{
+        engine::{Retention, embedded},
+        users::{Change, NewUser},
+    };
+
+    #[tokio::test]
+    async fn a_password_that_is_changed_while_it_is_checked_is_no_good() {
+        let (folder, one) = (tempfile::tempdir().unwrap(), NonZeroUsize::MIN);
+        let settings = embedded::Settings {
+            folder: folder.path().to_owned(),
+            queue_drafts: 16,
+            queue_bytes: 1 << 20,
+            feed_groups: 2,
+            page_bytes: 4096,
+            file_bytes: 0,
+            rooms: 1,
+            rooms_per_user: 0,
+            readers: one,
+            retention: Retention::default(),
+        };
+        let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();
+        let engine: Arc<dyn Engine> = engine;
+        let users = |feed| {
+            let settings = users::Settings {
+                bulks: 1,
+                bulk: 1,
+                bulk_passwords: 1,
+                concurrent_hashes: one,
+                concurrent_logins: one,
+                queued_hashes: 1,
+                queued_logins: 1,
+                watchers: 1,
+                waiting_changes: 1,
+            };
+            users::start(settings, Arc::clone(&engine), feed, Arc::default())
+        };
+        let (known, _following) = users(feeds.users).await.unwrap();
+        let ada = NewUser { username: "ada".into(), email: String::new(), password: "old".into() };
+        let id = known.create(ada).await.unwrap().id.to_string();
+        // Who hears of no change is as far as a login that began before it.
+        let (_silent, feed) = mpsc::channel(1);
+        let (before, _waiting) = users(feed).await.unwrap();
+        let minute = Duration::from_secs(60);
+        let settings = Settings {
+            key_folder: None,
+            issuer: "us".into(),
+            audience: "us".into(),
+            issuers: Vec::new(),
+            jwks_interval: minute,
+            access_token: minute,
+            refresh_token: minute,
+            sessions_per_user: 1,
+            open_registration: false,
+            without_token: Duration::from_secs(60),
+        };
+        let key = Arc::new(OwnKey::open_or_make(folder.path()).unwrap());
+        let sessions = Sessions::new(&settings, key, engine, before);
+        sessions.login("ada", "old".into()).await.unwrap();
+        known.update(&id, Change { password: Some("new".into()), ..Change::default() }).await.unwrap();
+        assert!(matches!(sessions.login("ada", "old".into()).await, Err(Error::LoginFailed)));
+    }
 
     #[test]
     fn a_refresh_token_is_its_session_and_its_secret() {
@@ -199,5 +264,6 @@ mod tests {
             assert!(parse(garbage).is_none(), "{garbage}");
         }
         assert_ne!(Secret::new().unwrap().hash().0, secret.hash().0);
+        assert_ne!(secret.hash().0, secret.0, "who reads the log cannot go on with it");
     }
 }

@@ -125,13 +125,21 @@ fn invalid() -> Refusal {
 async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
     let (ed, ec) = (fresh_key(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
     let secret = json!({ "kty": "oct", "kid": "secret", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA" });
-    let for_encryption = {
-        let mut key = jwk(&fresh_key(), Algorithm::EdDSA);
-        key["use"] = json!("enc");
-        key
-    };
+    let sealing = fresh_key();
+    let mut for_encryption = jwk(&sealing, Algorithm::EdDSA);
+    for_encryption["use"] = json!("enc");
+    let contradicting = fresh_key();
+    let mut for_another_algorithm = jwk(&contradicting, Algorithm::EdDSA);
+    for_another_algorithm["alg"] = json!("RS256");
     let nonsense = json!({ "kty": "what?", "kid": 7 });
-    let keys = [secret, nonsense, for_encryption, jwk(&ed, Algorithm::EdDSA), jwk(&ec, Algorithm::ES256)];
+    let keys = [
+        secret,
+        nonsense,
+        for_encryption,
+        for_another_algorithm,
+        jwk(&ed, Algorithm::EdDSA),
+        jwk(&ec, Algorithm::ES256),
+    ];
     let publisher = Publisher::start(&keys).await;
     let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
     let (ada, gone) = (hub.user("ada").await, hub.user("gone").await);
@@ -160,6 +168,8 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
             "another key",
             issued(&fresh_key(), Algorithm::EdDSA, |header, _| header.kid = Some(kid(&ed, Algorithm::EdDSA))),
         ),
+        ("a key for another algorithm", issued(&contradicting, Algorithm::EdDSA, |_, _| {})),
+        ("a key for encryption", issued(&sealing, Algorithm::EdDSA, |_, _| {})),
         ("the server's key in its name", hub.forge(|_, claims| claims["iss"] = json!(ISSUER))),
         ("its key in the server's name", adjusted(|_, claims| claims["iss"] = json!("rialto"))),
         ("an operator", adjusted(|_, claims| claims["sub"] = json!("operator:carol"))),
@@ -179,11 +189,25 @@ async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
     let publisher = Publisher::start(&[jwk(&key, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
     shown(&hub, &issued(&key, Algorithm::EdDSA, |_, _| {})).await.unwrap();
-    let strangers = (0..50).map(|_| issued(&fresh_key(), Algorithm::EdDSA, |_, _| {}));
-    for stranger in strangers {
-        assert_eq!(refused(&hub, &stranger).await, invalid());
-    }
+    // Nor do they wait for the next time.
+    soon(async {
+        for _ in 0..50 {
+            let stranger = issued(&fresh_key(), Algorithm::EdDSA, |_, _| {});
+            assert_eq!(refused(&hub, &stranger).await, invalid());
+        }
+    })
+    .await;
     assert_eq!(publisher.asked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_keys_of_an_issuer_only_so_many_are_kept() {
+    let keys: Vec<_> = (0..65).map(|_| fresh_key()).collect();
+    let published: Vec<_> = keys.iter().map(|key| jwk(key, Algorithm::EdDSA)).collect();
+    let publisher = Publisher::start(&published).await;
+    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    shown(&hub, &issued(&keys[63], Algorithm::EdDSA, |_, _| {})).await.unwrap();
+    assert_eq!(refused(&hub, &issued(&keys[64], Algorithm::EdDSA, |_, _| {})).await, invalid());
 }
 
 /// Waits until tokens of this key are good, or are not.
@@ -240,7 +264,11 @@ async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
         ("500 Internal Server Error", String::new(), String::new()),
         ("302 Found", format!("Location: {}\r\n", elsewhere.url), String::new()),
         ("200 OK", String::new(), "no JSON".into()),
-        ("200 OK", String::new(), format!("{{\"keys\":[\"{}\"]}}", "x".repeat(2 << 20))),
+        (
+            "200 OK",
+            String::new(),
+            json!({ "keys": [jwk(&key, Algorithm::EdDSA)], "pad": "x".repeat(2 << 20) }).to_string(),
+        ),
     ];
     let (status, headers, body) = &bodies[0];
     publisher.answer(status, headers, body);

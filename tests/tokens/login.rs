@@ -1,12 +1,14 @@
 //! Logging in, going on, logging out; and guessing.
 
+use jsonwebtoken::dangerous::insecure_decode_claims;
 use rialto::{
     config::AuthMode,
     proto::{
-        rialto::v1::{LogoutRequest, RefreshRequest},
+        rialto::v1::{LogoutRequest, RefreshRequest, Tokens},
         user::{DeleteUserRequest, GetUserRequest, UpdateUserRequest},
     },
 };
+use serde_json::Value;
 use tonic::{Code, Status};
 
 use crate::support::{
@@ -37,6 +39,30 @@ async fn a_login_gives_tokens_that_go_on() {
     // An expired token that is sent along does not matter where none is asked for.
     let request = RefreshRequest { refresh_token: third.refresh_token };
     hub.by(&hub.token_of(&ada, -60)).await.auth.refresh(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_good_for_as_long_as_is_configured_and_no_longer() {
+    let hub = Hub::with_tokens(|config| {
+        config.access_token_seconds = 600;
+        config.refresh_token_seconds = 7_200;
+    })
+    .await;
+    hub.user("ada").await;
+    let file = rusqlite::Connection::open(hub.folder().join("rialto.db")).unwrap();
+    let check = |tokens: &Tokens, began: i64| {
+        let claims: Value = insecure_decode_claims(&tokens.access_token).unwrap();
+        let access = claims["exp"].as_i64().unwrap();
+        assert!((began + 600..=now() + 600).contains(&access), "{access}");
+        let of_session = "SELECT expires_at / 1000000000 FROM sessions";
+        let refresh: i64 = file.query_row(of_session, [], |row| row.get(0)).unwrap();
+        assert!((began + 7_200..=now() + 7_200).contains(&refresh), "{refresh}");
+    };
+    let began = now();
+    let first = hub.login("ada", PASSWORD).await.unwrap();
+    check(&first, began);
+    let began = now();
+    check(&hub.refresh(&first.refresh_token).await.unwrap(), began);
 }
 
 #[tokio::test(flavor = "multi_thread")]
