@@ -46,24 +46,10 @@ impl Raw {
         Self::over(stream, address).await
     }
 
-    /// Each of its streams is sent so many bytes before they are read.
-    pub async fn connect_with_window(address: SocketAddr, window: u32) -> Self {
-        let stream = soon(TcpStream::connect(address)).await.unwrap();
-        Self::over_with(Builder::new().initial_window_size(window), stream, address).await
-    }
-
     /// On a connection that is there already.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, address: SocketAddr) -> Self {
-        Self::over_with(&mut Builder::new(), stream, address).await
-    }
-
-    async fn over_with(
-        builder: &mut Builder,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        address: SocketAddr,
-    ) -> Self {
         // A stream that is not read must not hold the others of its connection.
-        let handshake = builder.initial_connection_window_size(8 << 20).handshake(stream);
+        let handshake = Builder::new().initial_connection_window_size(8 << 20).handshake(stream);
         let (requests, mut connection) = soon(handshake).await.unwrap();
         let pings = connection.ping_pong().unwrap();
         let (awake, wakes) = watch::channel(true);
