@@ -277,6 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn one_address_alone_cannot_use_up_the_logins_of_a_name() {
+        let limits = Limits::new(&Settings {
+            logins_per_user: NonZeroU32::new(3),
+            logins_per_user_and_address: NonZeroU32::new(1),
+            counters: 1 << 16,
+            ..Settings::default()
+        });
+        assert!(limits.login("ada", &peer("192.0.2.1")).is_ok());
+        assert!((0..5).all(|_| limits.login("ada", &peer("192.0.2.1")).is_err()));
+        assert!(limits.login("bob", &peer("192.0.2.1")).is_ok());
+        assert!(limits.login("ada", &peer("192.0.2.2")).is_ok());
+    }
+
+    #[test]
     fn however_many_are_counted_there_are_no_more_counters() {
         let rate = Rate::<str>::new("", Quota::per_second(NonZeroU32::MIN), 4);
         let passed = (0..10_000).filter(|n: &u32| rate.check(&n.to_string()).is_ok()).count();

@@ -259,7 +259,20 @@ fn chain(error: &dyn std::error::Error) -> impl fmt::Display + use<> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_so_many_wait_for_a_key() {
+        let (_state, seen) = watch::channel(State::default());
+        let jwks = Jwks { state: seen, asked: Arc::default(), waiting: Semaphore::new(1) };
+        let mut first = Box::pin(jwks.key(Some("new")));
+        assert!((&mut first).now_or_never().is_none());
+        assert!(matches!(jwks.key(Some("new")).now_or_never(), Some(Err(Error::KeysUnavailable))));
+        drop(first);
+        assert!(jwks.key(Some("new")).now_or_never().is_none(), "there is a place again");
+    }
 
     #[test]
     fn keys_that_were_not_seen_for_a_day_are_good_no_more() {

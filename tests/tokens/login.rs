@@ -210,6 +210,22 @@ async fn guessing_passwords_is_limited_by_name_and_by_address() {
     hub.by(&hub.admin()).await.create("joe").await.unwrap();
 }
 
+#[tokio::test]
+async fn guessing_the_password_of_one_is_limited_for_an_address_alone() {
+    let hub = Hub::with_tokens(|config| {
+        config.max_logins_per_minute_per_user = 0;
+        config.max_logins_per_minute_per_address = 0;
+        config.max_logins_per_minute_per_user_and_address = 2;
+    })
+    .await;
+    let mut guesses = Vec::new();
+    for _ in 0..3 {
+        guesses.push(Refusal::of(&hub.login("ada", "canary-guess").await.unwrap_err()).reason);
+    }
+    assert_eq!(guesses, ["LOGIN_FAILED", "LOGIN_FAILED", "RATE_LIMITED"]);
+    assert_eq!(Refusal::of(&hub.login("bob", "canary-guess").await.unwrap_err()), refused("LOGIN_FAILED"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_too_many_ends_the_oldest_session() {
     let hub = Hub::with_tokens(|config| config.max_sessions_per_user = 2).await;
