@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::Output};
 
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command};
+use tonic::Code;
 
-use crate::support::{process::Process, soon};
+use crate::support::{Hub, process::Process, soon, tokens::now};
 
 /// A command of the README, in this folder, with a token or without.
 async fn rialto(folder: &Path, token: Option<&str>, args: &[&str], input: &str) -> Output {
@@ -72,8 +75,17 @@ async fn the_first_user_is_made_by_the_right_of_the_data_folder() {
 async fn a_token_is_not_sent_in_the_clear_nor_made_for_anything() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let clear = refused(folder, Some("canary.to.ken"), &["users", "--server", "http://192.0.2.1:50051", "list"]).await;
-    assert!(clear.contains("in the clear") && !clear.contains("canary"), "{clear}");
+    for (server, expected) in [
+        ("http://127.0.0.1:1", "no hub answers"),
+        ("http://[::1]:1", "no hub answers"),
+        ("http://localhost:1", "no hub answers"),
+        ("http://192.0.2.1:50051", "in the clear"),
+        ("http://localhost.example:50051", "in the clear"),
+        ("http://127.0.0.1@192.0.2.1:50051", "in the clear"),
+    ] {
+        let refused = refused(folder, Some("canary.to.ken"), &["users", "--server", server, "list"]).await;
+        assert!(refused.contains(expected) && !refused.contains("canary"), "{server}: {refused}");
+    }
     for (args, expected) in [
         (&["token", "--name", "two words"][..], "must be 1 to 64 letters"),
         (&["token", "--name", "x", "--role", "Admin"], "must each have 1 to 32 of a-z 0-9 _ -"),
@@ -83,6 +95,21 @@ async fn a_token_is_not_sent_in_the_clear_nor_made_for_anything() {
         let refused = refused(folder, None, args).await;
         assert!(refused.contains(expected), "{args:?}: {refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_says_what_it_was_asked_for() {
+    let hub = Hub::with_tokens(|_| {}).await;
+    let data = hub.folder().to_str().unwrap();
+    let args = ["token", "--data", data, "--name", "robo.t", "--role", "poet", "--minutes", "5"];
+    let began = now();
+    let token = printed(hub.folder(), None, &args, "").await;
+    let claims: Value = insecure_decode_claims(&token).unwrap();
+    assert_eq!((&claims["sub"], &claims["roles"]), (&"operator:robo.t".into(), &vec!["poet"].into()));
+    let expires_at = claims["exp"].as_i64().unwrap();
+    assert!((began + 300..=now() + 300).contains(&expires_at), "{expires_at}");
+    let refused = hub.by(&token).await.create("eve").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "it is good, and for no more than that");
 }
 
 #[tokio::test]
