@@ -245,7 +245,7 @@ mod tests {
             refresh_token: minute,
             sessions_per_user: 1,
             open_registration: false,
-            without_token: Duration::from_secs(60),
+            without_token: minute,
         };
         let key = Arc::new(OwnKey::open_or_make(folder.path()).unwrap());
         let sessions = Sessions::new(&settings, key, engine, before);
