@@ -117,9 +117,6 @@ pub enum Error {
     /// Wrong name or password; which of them is not said.
     #[error("there is no such user with this password")]
     LoginFailed,
-    /// As many logins as may wait do.
-    #[error("too many are logging in at the moment")]
-    Busy,
     /// The refresh token's session is over: by its time, by a logout, because the password changed, or because the token was used twice.
     #[error("the session has ended; log in again")]
     SessionEnded,

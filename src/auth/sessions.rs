@@ -77,12 +77,7 @@ impl Sessions {
 
     /// Begins a session. Whatever is wrong with name or password takes as long, and says as much, as a wrong password.
     pub async fn login(&self, username: &str, password: String) -> Result<Granted, Error> {
-        let user = match self.0.users.login(username, password).await {
-            Ok(Some(user)) => user,
-            Ok(None) => return Err(Error::LoginFailed),
-            Err(users::Error::TooManyLogins) => return Err(Error::Busy),
-            Err(other) => return Err(other.into()),
-        };
+        let user = self.0.users.login(username, password).await?.ok_or(Error::LoginFailed)?;
         let Some(password) = &user.password else { return Err(Error::LoginFailed) };
         let (id, secret) = (Uuid::new_v4(), Secret::new()?);
         let created_at = Time::now();

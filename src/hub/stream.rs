@@ -138,7 +138,12 @@ impl Stream {
     /// Why the body should end, if it should.
     #[must_use]
     pub fn should_end(&self) -> Option<Reason> {
-        self.0.end.get().map(|(reason, _)| *reason)
+        self.0.end.get().map(|(reason, _)| *reason).filter(|reason| self.matters(*reason))
+    }
+
+    /// What was answered is told, whatever has become of the pass; but it must be read.
+    fn matters(&self, reason: Reason) -> bool {
+        reason == Reason::SlowReader || !self.0.answered.load(Ordering::Relaxed)
     }
 
     /// The server is shutting down.
@@ -170,11 +175,12 @@ impl Stream {
         given > 0 && self.0.began.elapsed().saturating_sub(Duration::from_millis(given)) >= patience
     }
 
-    /// It was asked to end, and has not in time. A slow reader that reads again meanwhile may go on.
+    /// It was asked to end, and has not in time. A slow reader that reads again meanwhile may go on, and so may who reads its answer.
     fn is_overdue(&self, patience: Duration) -> bool {
         let Some((reason, since)) = self.0.end.get() else { return false };
         let has_ended = self.0.ended.load(Ordering::Relaxed);
-        !has_ended && since.elapsed() >= GRACE && (*reason != Reason::SlowReader || self.is_stuck(patience))
+        let is_void = *reason != Reason::SlowReader && self.matters(*reason);
+        !has_ended && since.elapsed() >= GRACE && (is_void || self.is_stuck(patience))
     }
 }
 
@@ -300,5 +306,24 @@ impl Known {
     fn tidy(&mut self) {
         self.streams.retain(|stream| stream.strong_count() > 0);
         self.tidy_at = (2 * self.streams.len()).max(Self::TIDY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_answered_just_in_time_is_not_ended_for_its_pass_but_for_not_being_read() {
+        let stream = Stream::default();
+        stream.end(Reason::TokenExpired);
+        assert_eq!(stream.should_end(), Some(Reason::TokenExpired));
+        stream.answered();
+        assert_eq!(stream.should_end(), None);
+
+        let unread = Stream::default();
+        unread.end(Reason::SlowReader);
+        unread.answered();
+        assert_eq!(unread.should_end(), Some(Reason::SlowReader));
     }
 }

@@ -273,7 +273,6 @@ impl From<auth::Error> for Failure {
             Error::Unsigned => Self::new(Code::Internal, "TOKEN_NOT_MADE", detail),
             Error::KeysUnavailable => Self::new(Code::Unavailable, "KEYS_UNAVAILABLE", detail).retry_after(5),
             Error::TokensOff => Self::new(Code::FailedPrecondition, "TOKENS_OFF", detail),
-            Error::Busy => Self::new(Code::ResourceExhausted, "TOO_MANY_LOGINS", detail).retry_after(1),
             Error::Users(error) => Self::from(&*error),
         }
     }
