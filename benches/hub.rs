@@ -25,8 +25,10 @@ use bytes::{Buf, Bytes};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use rialto::{
     config::Config,
-    engine::{Appended, Draft, Engine, RoomName},
-    hub::{self, Entry, Handle, Stream, Subscription},
+    engine::{Appended, Draft, Engine},
+    hub::{self, Handle, JoinOptions, Subscription},
+    lifecycle::RequestHandle,
+    types::RoomName,
 };
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::Notify, task::JoinHandle};
@@ -63,8 +65,8 @@ impl Crowd {
         let (hub, task) = hub::start(&settings(), Arc::clone(&engine), feeds.rooms, Arc::default());
         let missing = Arc::<Missing>::default();
         for _ in 0..subscribers {
-            let mut subscription = hub.subscribe(Stream::default());
-            subscription.add(hub.clone().enter(RoomName::default(), Entry::default()).await.unwrap());
+            let mut subscription = hub.subscribe(RequestHandle::default());
+            subscription.add(hub.clone().enter(RoomName::default(), JoinOptions::default()).await.unwrap());
             tokio::spawn(listen(subscription, Arc::clone(&missing)));
         }
         let crowd = Self { hub, subscribers, missing, draft: support::draft() };

@@ -18,7 +18,8 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use rialto::engine::{Appended, Draft, Engine, Receipt, Time};
+use rialto::engine::{Appended, Draft, Engine, Receipt};
+use rialto::types::Time;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::runtime::Runtime;
 

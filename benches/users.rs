@@ -16,7 +16,8 @@ use std::{env, hint::black_box, sync::Arc};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rialto::{
     config::Config,
-    engine::{Time, User, UserChange, UserChanges},
+    engine::{User, UserChange, UserChanges},
+    types::Time,
     users::{self, Users},
 };
 use tokio::{runtime::Runtime, sync::mpsc};

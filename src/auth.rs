@@ -19,9 +19,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    caller::{ADMIN, Caller, Pass, Standing},
+    caller::{ADMIN, Caller, Standing},
     engine::Engine,
-    hub::Reason,
+    lifecycle::EndReason,
+    lifecycle::Pass,
     users::{self, Users},
 };
 use issuer::Trusted;
@@ -152,7 +153,7 @@ pub struct Layer {
     /// How a refusal is told.
     pub refuse: fn(Error) -> Response,
     /// How it is told that a call ends before it is answered.
-    pub ended: fn(Reason) -> Response,
+    pub ended: fn(EndReason) -> Response,
 }
 
 /// What runs.
@@ -196,12 +197,12 @@ pub fn start(
 impl Auth {
     /// Whether a stream that came with this may go on; if not, why.
     #[must_use]
-    pub fn judge(&self, pass: &Pass, now: i64) -> Option<Reason> {
+    pub fn judge(&self, pass: &Pass, now: i64) -> Option<EndReason> {
         if now >= pass.expires_at().saturating_add(STREAM_LEEWAY) {
-            return Some(Reason::TokenExpired);
+            return Some(EndReason::TokenExpired);
         }
-        let Some(user) = self.0.users.of_id(pass.user?) else { return Some(Reason::UserDeleted) };
-        (pass.admin && !user.roles.iter().any(|role| role == ADMIN)).then_some(Reason::RightsLost)
+        let Some(user) = self.0.users.of_id(pass.user?) else { return Some(EndReason::UserDeleted) };
+        (pass.admin && !user.roles.iter().any(|role| role == ADMIN)).then_some(EndReason::RightsLost)
     }
 
     /// Checks a token with which a stream of this caller is to go on; gives its expiry, in seconds since the Unix epoch.

@@ -22,8 +22,10 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-pub use message::{BadRoomName, Draft, Record, RoomName, Signal, Time};
-pub use retention::{Limits, Retention};
+use crate::types::{RoomName, Time};
+
+pub use message::{Draft, Record, Signal};
+pub use retention::{Retention, RetentionLimits};
 pub use session::{Rotated, SecretHash, Session};
 pub use user::{PasswordHash, User, UserChange, UserWrite};
 
@@ -39,7 +41,7 @@ pub use user::{PasswordHash, User, UserChange, UserWrite};
 ///   [`Appended::Duplicate`], the first record. Texts are not compared.
 /// - **Feed.** Each record appended by any node comes out of [`Feeds::rooms`] exactly once, in `seq` order within its room, after it became
 ///   durable. A feed that is full holds the engine back, and through it the callers of `append`.
-/// - **Retention.** The oldest records of a room go some time after its [`Limits`] say so, and with them what is known of their keys. The
+/// - **Retention.** The oldest records of a room go some time after its [`RetentionLimits`] say so, and with them what is known of their keys. The
 ///   room keeps its head; its floor is the highest `seq` that went.
 /// - **Rooms.** The first message of a room brings it into being, and its `user_id` is the room's creator for ever. A draft that would make
 ///   the rooms, or those of one creator, more than they may be is refused alone. Rooms without a `user_id` are nobody's.

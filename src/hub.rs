@@ -5,13 +5,12 @@
 mod actor;
 mod budget;
 mod directory;
-mod entry;
 mod history;
+mod join;
 #[cfg(test)]
 mod model;
 mod presence;
 mod room;
-mod stream;
 mod subscription;
 
 use std::{future::Future, sync::Arc};
@@ -24,18 +23,19 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, RoomName, Signal},
+    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, Signal},
+    lifecycle::RequestHandle,
     metrics::Metrics,
+    types::RoomName,
 };
 use actor::Actor;
 pub use directory::Changes;
 use directory::Directory;
-pub use entry::{Entered, Entry, Start};
 use history::History;
+pub use join::{JoinOptions, JoinStart, JoinedRoom};
 use presence::Listener;
 use room::Ring;
 pub use room::message;
-pub use stream::{Reason, Stream, Streams};
 pub use subscription::{Ended, Removed, Subscription};
 
 /// How large the hub may grow.
@@ -222,12 +222,12 @@ impl Handle {
 
     /// A subscription to no room yet, of this stream.
     #[must_use]
-    pub fn subscribe(&self, stream: Stream) -> Subscription {
+    pub fn subscribe(&self, stream: RequestHandle) -> Subscription {
         Subscription::new(self.clone(), stream)
     }
 
     /// Tells those in a room who asked for it that a user types there, but not this stream. Best effort.
-    pub fn typing(&self, room: RoomName, user_id: String, stream: &Stream) {
+    pub fn typing(&self, room: RoomName, user_id: String, stream: &RequestHandle) {
         self.0.engine.signal(room, Signal::Typing { user_id, stream: stream.number() });
     }
 

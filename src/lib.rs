@@ -17,10 +17,13 @@ pub mod users;
 
 pub mod batch;
 pub mod caller;
+pub mod changes;
 pub mod engine;
-pub mod journal;
+pub mod lifecycle;
 
-pub mod proto;
+pub use rialto_proto as proto;
+
+pub mod types;
 
 // Leaves, for anyone.
 pub mod config;

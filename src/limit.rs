@@ -66,7 +66,7 @@ pub struct Limited {
 
 /// All rates of a server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Limits(Arc<Rates>);
+pub struct RateLimits(Arc<Rates>);
 
 #[derive(Debug)]
 struct Rates {
@@ -79,8 +79,8 @@ struct Rates {
     logins_from: Option<Rate<IpAddr>>,
 }
 
-impl Limits {
-    /// Limits with nothing counted yet.
+impl RateLimits {
+    /// RateLimits with nothing counted yet.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let Settings { counters, burst_seconds, .. } = *settings;
@@ -202,7 +202,7 @@ impl StateStore for Counters {
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// The rates.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// How a refusal is told.
     pub refuse: fn(Limited) -> Response,
 }
@@ -229,8 +229,8 @@ pub async fn by_caller(State(layer): State<Layer>, request: Request, next: Next)
 mod tests {
     use super::*;
 
-    fn limits() -> Limits {
-        Limits::new(&Settings {
+    fn limits() -> RateLimits {
+        RateLimits::new(&Settings {
             messages_per_caller: NonZeroU32::new(1),
             messages_per_address: NonZeroU32::new(2),
             logins_per_user: NonZeroU32::new(2),
@@ -261,7 +261,7 @@ mod tests {
 
         let from_here = (0..20).filter(|n| limits.message(&caller(&n.to_string(), "192.0.2.77")).is_ok());
         assert_eq!(from_here.count(), 10);
-        let unlimited = Limits::new(&Settings::default());
+        let unlimited = RateLimits::new(&Settings::default());
         assert!((0..100_000).all(|_| unlimited.message(&caller("ada", "192.0.2.1")).is_ok()));
     }
 
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn one_address_alone_cannot_use_up_the_logins_of_a_name() {
-        let limits = Limits::new(&Settings {
+        let limits = RateLimits::new(&Settings {
             logins_per_user: NonZeroU32::new(3),
             logins_per_user_and_address: NonZeroU32::new(1),
             counters: 1 << 16,

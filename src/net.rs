@@ -3,11 +3,11 @@
 //! It is ours and not tonic's, whose transport removes hyper's limits on concurrent streams and local resets, waits for ever at shutdown on
 //! a peer that sends nothing, and spins when descriptors run out.
 
-mod places;
+mod coalesce;
+mod connection_limit;
+mod observed;
 mod socket;
 mod tls;
-mod together;
-mod watched;
 
 use std::{
     future::{Future, poll_fn},
@@ -32,15 +32,15 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     caller::Peer,
-    hub::{Stream, Streams},
+    lifecycle::{RequestHandle, Requests},
 };
-use places::{Place, Places};
+use coalesce::coalesce;
+use connection_limit::{ConnectionLimit, ConnectionPermit};
+use observed::ObservedBody;
+pub(crate) use observed::Tell;
 use socket::Socket;
 pub(crate) use tls::Tls;
 pub use tls::{TlsError, TlsFiles};
-use together::together;
-pub(crate) use watched::Tell;
-use watched::Watched;
 
 /// Limits and deadlines of connections.
 #[derive(Debug, Clone)]
@@ -79,9 +79,9 @@ pub struct Settings {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks {
     /// Connections.
-    pub(crate) connections: Streams,
+    pub(crate) connections: Requests,
     /// Streams of all connections.
-    pub(crate) streams: Streams,
+    pub(crate) streams: Requests,
     /// No new connections or streams; what runs may end by itself.
     pub(crate) drain: CancellationToken,
 }
@@ -103,9 +103,10 @@ pub(crate) async fn serve<S, B>(
     B::Error: Into<Fault>,
 {
     // When the response is there, the stream's task runs.
-    let service = service.map_response(move |response| response.map(|body| Watched::new(body, tell)));
+    let service = service.map_response(move |response| response.map(|body| ObservedBody::new(body, tell)));
     let http = Arc::new(http(&settings, &tasks));
-    let places = Places::new(settings.connections, settings.connections_per_address, settings.limit_loopback);
+    let connection_limit =
+        ConnectionLimit::new(settings.connections, settings.connections_per_address, settings.limit_loopback);
     loop {
         let accepted = tokio::select! {
             () = tasks.drain.cancelled() => return,
@@ -118,7 +119,7 @@ pub(crate) async fn serve<S, B>(
                 continue;
             }
         };
-        let Some(place) = places.take(address) else { continue };
+        let Some(place) = connection_limit.take(address) else { continue };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(peer = %address, %error, "connection lost before it began");
             continue;
@@ -145,7 +146,7 @@ pub(crate) async fn serve<S, B>(
 
 /// Keeps the place of a connection until its end, and says how it ended.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold what it is given twice, for each connection")]
-fn run<C>(place: Place, peer: SocketAddr, connection: C) -> impl Future<Output = ()> + use<C>
+fn run<C>(place: ConnectionPermit, peer: SocketAddr, connection: C) -> impl Future<Output = ()> + use<C>
 where
     C: Future<Output = Result<(), Fault>>,
 {
@@ -185,13 +186,13 @@ where
         request.extensions_mut().insert(peer.clone());
         request
     });
-    let (io, turn) = together(Socket::new(wire, first_bytes));
+    let (io, turn) = coalesce(Socket::new(wire, first_bytes));
     // Boxed before it goes into the task, which would hold it twice: as what it is given, and as what it runs.
     let mut connection =
         Box::pin(http.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)).into_owned());
     async move {
         // Not a token: every look at one takes a lock that all connections share, and a delivery is a look.
-        let handle = Stream::current();
+        let handle = RequestHandle::current();
         let mut told = false;
         poll_fn(|cx| {
             handle.register(cx.waker());
@@ -240,7 +241,7 @@ async fn pause_if_exhausted(error: &io::Error, drain: &CancellationToken) {
 /// Runs the streams of HTTP/2 connections where they are counted, awaited, and dropped if the drain takes too long.
 #[derive(Debug, Clone)]
 struct StreamExecutor {
-    streams: Streams,
+    streams: Requests,
 }
 
 impl<F> Executor<F> for StreamExecutor

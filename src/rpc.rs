@@ -1,23 +1,23 @@
 //! gRPC: decode, call, wrap. Nothing below knows it.
 
+mod admission;
 mod auth;
 mod chat;
+mod chat_request;
+mod chat_stream;
 mod codec;
 mod compression;
-mod door;
-mod request;
 mod rooms;
-mod session;
 mod status;
-mod user;
+mod users;
 
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::{auth::Sessions, caller::Caller, users::Users};
+pub(crate) use admission::{Admission, admit, refuse};
 pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::{HalfClose, Unfinished};
 pub(crate) use compression::keep_lists_plain;
-pub(crate) use door::{Door, door, refuse};
 use generated::user_service_server::{UserService, UserServiceServer};
 use generated_v1::{
     auth_service_server::{AuthService, AuthServiceServer},
@@ -28,11 +28,11 @@ pub(crate) use status::{explain, why};
 /// The generated servers: every method but those whose response body is our own.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
 mod generated {
-    include!(concat!(env!("OUT_DIR"), "/servers/user.rs"));
+    include!(concat!(env!("OUT_DIR"), "/user.rs"));
 }
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
 mod generated_v1 {
-    include!(concat!(env!("OUT_DIR"), "/servers/rialto.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/rialto.v1.rs"));
 }
 
 /// Bytes of a request of those who may have no token: names and tokens.
@@ -61,7 +61,7 @@ pub(crate) fn users(
     parts: &ChatParts,
     settings: &Settings,
 ) -> UserServiceServer<impl UserService + use<>> {
-    UserServiceServer::new(user::Calls::new(users, parts.clone(), settings.reply_bytes))
+    UserServiceServer::new(users::Calls::new(users, parts.clone(), settings.reply_bytes))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)
         .accept_compressed(Gzip)
@@ -72,7 +72,7 @@ pub(crate) fn users(
 
 /// The rooms' methods: all of the service but Subscribe.
 pub(crate) fn rooms(parts: &ChatParts, settings: &Settings) -> ChatServiceServer<impl ChatService + use<>> {
-    let rules = request::Rules { text_bytes: settings.text_bytes, limits: parts.limits.clone() };
+    let rules = chat_request::Rules { text_bytes: settings.text_bytes, limits: parts.limits.clone() };
     ChatServiceServer::new(rooms::Calls::new(parts.clone(), rules))
         .max_decoding_message_size(settings.frame_bytes)
         .max_encoding_message_size(settings.reply_bytes)

@@ -21,12 +21,13 @@ use tower::ServiceBuilder;
 use crate::{
     auth::{self, Auth},
     config::{self, AuthMode, Config},
-    engine::{self, Engine, Time, embedded},
+    engine::{self, Engine, embedded},
     hub,
-    limit::{self, Limits},
+    limit::{self, RateLimits},
     metrics::Metrics,
     net, proto,
     rpc::{self, Chats},
+    types::Time,
     users,
 };
 
@@ -119,7 +120,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (users, users_task) = users.await?;
 
     let tasks = net::Tasks::default();
-    let limits = Limits::new(&settings::limit(config));
+    let limits = RateLimits::new(&settings::limit(config));
     let auth_settings = settings::auth(config, &folder);
     let auth::Started { auth, sessions, tasks: auth_tasks } =
         auth::start(&auth_settings, Arc::clone(&engine), users.clone(), &tasks.drain)?;
@@ -134,7 +135,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     };
     let (health, routes) = routes(config, parts, users, sessions).await?;
     let is_open = config.auth == AuthMode::Open;
-    let door = rpc::Door {
+    let admission = rpc::Admission {
         streams: tasks.streams.clone(),
         max_streams: config.max_streams,
         local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure,
@@ -148,7 +149,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
             rpc::HalfClose::wrap(rpc::keep_lists_plain(request), unfinished.clone()).map(axum::body::Body::new)
         })
         // Only gRPC, only from where it may come, and only as long as the client waits.
-        .layer(from_fn_with_state(door, rpc::door))
+        .layer(from_fn_with_state(admission, rpc::admit))
         // Not too often from one address, whatever comes along.
         .layer(from_fn_with_state(limit.clone(), limit::by_address))
         // Whose call it is, and whether it may be made. Behind this nobody sees a token.

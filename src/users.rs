@@ -19,15 +19,16 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    engine::{Conflict, Engine, Error as EngineError, Time, User, UserChanges, UserWrite, WriteError},
+    engine::{Conflict, Engine, Error as EngineError, User, UserChanges, UserWrite, WriteError},
     metrics::Metrics,
+    types::Time,
 };
 pub use bulk::Bulk;
 use fields::{Email, Username};
 pub use fields::{Invalid, roles as check_roles};
 use model::Model;
 use password::{Hasher, HashingFailed};
-use watch::Watched;
+use watch::Watches;
 pub use watch::{Ended, Watch};
 
 /// How users are kept.
@@ -138,7 +139,7 @@ pub struct Users(Arc<Shared>);
 struct Shared {
     engine: Arc<dyn Engine>,
     model: Arc<Model>,
-    watched: Arc<Watched>,
+    watched: Arc<Watches>,
     /// The version of the engine's feed that the model is at.
     applied: sync::watch::Receiver<u64>,
     hasher: Hasher,
@@ -163,7 +164,7 @@ pub async fn start(
     }
 
     let (version, applied) = sync::watch::channel(0);
-    let watched = Arc::new(Watched::new(Arc::clone(&model), settings.watchers, settings.waiting_changes));
+    let watched = Arc::new(Watches::new(Arc::clone(&model), settings.watchers, settings.waiting_changes));
     let followed = Arc::clone(&watched);
     let follower = tokio::spawn(async move {
         while let Some(group) = feed.recv().await {

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rialto::{
-    engine::{Engine, Retention, RoomName, embedded},
+    engine::{Engine, Retention, embedded},
     proto::user::{ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, chat_message::Event},
+    types::RoomName,
 };
 
 use tonic::Code;

@@ -11,7 +11,8 @@ use std::{
 use criterion::Criterion;
 use rialto::{
     config::Config,
-    engine::{Draft, Engine, Feeds, Retention, RoomName, embedded},
+    engine::{Draft, Engine, Feeds, Retention, embedded},
+    types::RoomName,
 };
 use tokio::runtime::{Builder, Runtime};
 

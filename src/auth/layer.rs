@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::{Auth, Bearer, Error, Layer, rules, rules::Who};
 use crate::{
-    caller::{Caller, Pass, Peer, Standing},
-    hub::{Reason, Stream},
+    caller::{Caller, Peer, Standing},
+    lifecycle::Pass,
+    lifecycle::{EndReason, RequestHandle},
 };
 
 /// The layer's function, for `axum::middleware`.
@@ -31,7 +32,7 @@ pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Ne
     request.extensions_mut().insert(caller);
     let goes_on = rules::goes_on(request.uri().path());
     let response = next.run(request);
-    let stream = Stream::current();
+    let stream = RequestHandle::current();
     match pass {
         Some(pass) => stream.admit(pass),
         None if layer.auth.0.tokens.is_none() => return response.await,
@@ -48,7 +49,7 @@ pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Ne
 }
 
 /// The response, or why its stream is to end before there is one. Afterwards its body is told.
-async fn until_ended(stream: &Stream, response: impl Future<Output = Response>) -> Result<Response, Reason> {
+async fn until_ended(stream: &RequestHandle, response: impl Future<Output = Response>) -> Result<Response, EndReason> {
     let mut response = pin!(response);
     poll_fn(|cx| {
         stream.register(cx.waker());

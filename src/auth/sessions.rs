@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{Error, OwnKey, Settings, token::OwnClaims};
 use crate::{
-    engine::{Engine, Rotated, SecretHash, Session, Time, User},
+    engine::{Engine, Rotated, SecretHash, Session, User},
+    types::Time,
     users::{self, Users},
 };
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Error, LEEWAY, issuer::Trusted, key::OwnKey};
 use crate::{
     caller::ADMIN,
-    engine::Time,
+    types::Time,
     users::{Users, parse_id},
 };
 

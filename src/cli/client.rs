@@ -1,18 +1,15 @@
 //! How the verbs that are clients reach a hub.
 
-use std::{error::Error, fs, path::PathBuf, time::Duration};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use http::Uri;
-use tonic::{
-    Request, Status,
-    metadata::AsciiMetadataValue,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
-};
+use rialto_client::{AccessToken, Connector, Hub};
+use tonic::Status;
 use tonic_types::StatusExt;
-
-use crate::caller::is_loopback;
 
 /// Where the hub is, and who calls.
 #[derive(Debug, Args)]
@@ -34,76 +31,38 @@ pub(super) struct Connection {
     key: Option<PathBuf>,
 }
 
-/// How long a hub may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A connection that shows a token with each call.
-pub(super) type Hub = InterceptedService<Channel, Bearer>;
-
-/// Shows a token, if there is one.
-#[derive(Debug, Clone)]
-pub(super) struct Bearer(Option<AsciiMetadataValue>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
+impl Connection {
+    /// Connects, and shows the token if there is one.
+    pub(super) async fn open(&self) -> Result<Hub, Box<dyn Error>> {
+        let mut connector = Connector::new(&self.server);
+        if let Some(token) = self.token()? {
+            connector = connector.token(AccessToken::new(&token)?);
         }
-        Ok(request)
+        if let Some(ca) = &self.ca {
+            connector = connector.ca(read(ca)?);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            connector = connector.identity(read(cert)?, read(key)?);
+        }
+        connector.connect().await.map_err(|error| match error {
+            rialto_client::Error::Unreachable { .. } => {
+                format!("{error}; start one with `rialto serve`, or name another with --server").into()
+            }
+            other => other.into(),
+        })
+    }
+
+    fn token(&self) -> Result<Option<String>, String> {
+        let token = match &self.token_file {
+            Some(file) => fs::read_to_string(file).map(Some).map_err(|error| format!("{}: {error}", file.display()))?,
+            None => std::env::var("RIALTO_TOKEN").ok(),
+        };
+        Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
     }
 }
 
-impl Connection {
-    /// Connects.
-    pub(super) async fn open(&self) -> Result<Hub, Box<dyn Error>> {
-        let server = &self.server;
-        let uri: Uri = server.parse().map_err(|_| format!("{server} is no URL; give one as http://127.0.0.1:50051"))?;
-        let is_secret = uri.scheme_str() == Some("https");
-        let bearer = self.bearer()?;
-        if bearer.0.is_some() && !is_secret && !uri.host().is_some_and(is_loopback) {
-            return Err(format!("the token would be sent to {server} in the clear: call it by https").into());
-        }
-        let mut endpoint = Endpoint::from(uri).connect_timeout(PATIENCE).timeout(PATIENCE);
-        if is_secret {
-            endpoint = endpoint.tls_config(self.tls()?)?;
-        }
-        let channel = endpoint.connect().await.map_err(|error| {
-            let mut causes = String::new();
-            let mut next = error.source();
-            while let Some(cause) = next {
-                causes.push_str(&format!(": {cause}"));
-                next = cause.source();
-            }
-            format!("no hub answers at {server}{causes}; start one with `rialto serve`, or name another with --server")
-        })?;
-        Ok(InterceptedService::new(channel, bearer))
-    }
-
-    fn bearer(&self) -> Result<Bearer, Box<dyn Error>> {
-        let token = match &self.token_file {
-            Some(file) => Some(fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?),
-            None => std::env::var("RIALTO_TOKEN").ok(),
-        };
-        let Some(token) = token.as_deref().map(str::trim).filter(|token| !token.is_empty()) else {
-            return Ok(Bearer(None));
-        };
-        let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}")).map_err(|_| "the token is none")?;
-        value.set_sensitive(true);
-        Ok(Bearer(Some(value)))
-    }
-
-    fn tls(&self) -> Result<ClientTlsConfig, Box<dyn Error>> {
-        let read = |file: &PathBuf| fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
-        let mut tls = ClientTlsConfig::new();
-        tls = match &self.ca {
-            Some(file) => tls.ca_certificate(Certificate::from_pem(read(file)?)),
-            None => tls.with_native_roots(),
-        };
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
-        }
-        Ok(tls)
-    }
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 /// A status in words: what was wrong, with which field, and whether to try again.

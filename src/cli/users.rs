@@ -5,11 +5,12 @@ use std::{error::Error, io::Read};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
+use rialto_client::Hub;
 use serde_json::{Value, json};
 
 use super::{
     Outcome,
-    client::{Connection, Hub, explain},
+    client::{Connection, explain},
     runtime,
 };
 use crate::{

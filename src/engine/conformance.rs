@@ -1,6 +1,6 @@
 //! The clauses of [`Engine`]'s contract, each as a test that every implementation passes.
 //!
-//! An implementation brings a [`Place`] and calls [`suite!`] in its own tests.
+//! An implementation brings a [`TestEngine`] and calls [`suite!`] in its own tests.
 
 mod ends;
 mod log;
@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 pub(crate) use {ends::*, log::*, pages::*, retention::*, rooms::*, sessions::*, signals::*, users::*};
 
 /// Where an engine keeps its data, and how it is opened there.
-pub(crate) trait Place: Send + Sync {
+pub(crate) trait TestEngine: Send + Sync {
     /// An empty one. Its engines take at most 8 rooms, and give pages of at most 4 KiB.
     fn new() -> Self;
 
@@ -102,7 +102,7 @@ macro_rules! suite {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $clause() {
-                    $crate::engine::conformance::$clause(<$place as $crate::engine::conformance::Place>::new()).await;
+                    $crate::engine::conformance::$clause(<$place as $crate::engine::conformance::TestEngine>::new()).await;
                 }
             )+
         }

@@ -32,10 +32,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{
-    Draft, Engine, Error, Fed, Feeds, Page, PasswordHash, Position, Receipt, Refused, Retention, RoomInfo, RoomName,
-    Rotated, SecretHash, Session, Signal, Time, User, UserWrite, WriteError,
+    Draft, Engine, Error, Fed, Feeds, Page, PasswordHash, Position, Receipt, Refused, Retention, RoomInfo, Rotated,
+    SecretHash, Session, Signal, User, UserWrite, WriteError,
 };
 use crate::metrics::Metrics;
+use crate::types::{RoomName, Time};
 use creators::Creators;
 use queue::{Queue, Write};
 use readers::Readers;

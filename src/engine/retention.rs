@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, num::NonZeroU64, time::Duration};
 
-use super::{RoomName, Time};
+use crate::types::{RoomName, Time};
 
 /// What is kept of a room. Nothing given: everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct RetentionLimits {
     /// Messages that are no older than this.
     pub age: Option<Duration>,
     /// The last so many messages.
@@ -17,14 +17,14 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Of every room without limits of its own.
-    pub limits: Limits,
+    pub limits: RetentionLimits,
     /// Of these rooms instead.
-    pub rooms: HashMap<RoomName, Limits>,
+    pub rooms: HashMap<RoomName, RetentionLimits>,
     /// How often is looked for messages that go.
     pub interval: Duration,
 }
 
-impl Limits {
+impl RetentionLimits {
     /// Whether the oldest message of a room goes now. For a log whose numbers have no holes.
     #[must_use]
     pub fn give_up(&self, seq: u64, time: Time, head: u64, now: Time) -> bool {
@@ -37,19 +37,19 @@ impl Limits {
 impl Retention {
     /// What is kept of this room.
     #[must_use]
-    pub fn of(&self, room: &RoomName) -> Limits {
+    pub fn of(&self, room: &RoomName) -> RetentionLimits {
         self.rooms.get(room).copied().unwrap_or(self.limits)
     }
 
     /// Whether no message ever goes.
     #[must_use]
     pub fn keeps_everything(&self) -> bool {
-        [&self.limits].into_iter().chain(self.rooms.values()).all(|limits| *limits == Limits::default())
+        [&self.limits].into_iter().chain(self.rooms.values()).all(|limits| *limits == RetentionLimits::default())
     }
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { limits: Limits::default(), rooms: HashMap::new(), interval: Duration::from_secs(10) }
+        Self { limits: RetentionLimits::default(), rooms: HashMap::new(), interval: Duration::from_secs(10) }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::Time;
+use crate::types::Time;
 
 /// A login that goes on by refresh tokens, each good for one turn.
 #[derive(Debug, Clone)]

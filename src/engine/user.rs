@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
-use super::Time;
+use crate::types::Time;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]

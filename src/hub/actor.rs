@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     batch,
-    engine::{Fed, RoomName, Signal},
+    engine::{Fed, Signal},
+    types::RoomName,
 };
 
 /// Watchers of rooms are told of a room at most once in so long.

@@ -14,7 +14,7 @@ use crate::batch::Batch;
 
 /// A batch in a ring, which may give up its bytes for newer ones of any room. Whoever keeps up has read them by then.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct RetainedBatch {
     last_seq: u64,
     /// Read by every subscriber, maybe at once, and written when it is given up.
     batch: RwLock<Option<(Batch, Share)>>,
@@ -31,7 +31,7 @@ pub(super) enum Part {
     GivenUp,
 }
 
-impl Kept {
+impl RetainedBatch {
     pub(super) fn last_seq(&self) -> u64 {
         self.last_seq
     }
@@ -70,7 +70,7 @@ pub(super) struct Budget {
     limit: usize,
     held: Arc<AtomicUsize>,
     /// Oldest first. Those that their rings have dropped are cleared away now and then.
-    order: VecDeque<Weak<Kept>>,
+    order: VecDeque<Weak<RetainedBatch>>,
     tidy_at: usize,
 }
 
@@ -87,7 +87,7 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    pub(super) fn keep(&mut self, batch: Batch) -> Arc<Kept> {
+    pub(super) fn keep(&mut self, batch: Batch) -> Arc<RetainedBatch> {
         let share = Share { bytes: batch.size(), held: Arc::clone(&self.held) };
         self.held.fetch_add(share.bytes, Ordering::Relaxed);
         while self.held() > self.limit {
@@ -100,7 +100,7 @@ impl Budget {
             self.order.retain(|kept| kept.strong_count() > 0);
             self.tidy_at = (2 * self.order.len()).max(TIDY);
         }
-        let kept = Arc::new(Kept { last_seq: batch.last_seq(), batch: RwLock::new(Some((batch, share))) });
+        let kept = Arc::new(RetainedBatch { last_seq: batch.last_seq(), batch: RwLock::new(Some((batch, share))) });
         self.order.push_back(Arc::downgrade(&kept));
         kept
     }

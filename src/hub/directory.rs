@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::Error;
 use crate::{
-    engine::RoomName,
-    journal::{Journal, News, TooFarBehind},
+    changes::{ChangeLog, Delta, Lagged},
+    types::RoomName,
 };
 
 /// Written by the actor, read by anyone.
@@ -82,14 +82,14 @@ impl Directory {
 /// What changed, for those who watch. Without a watcher nothing is written down.
 #[derive(Debug)]
 pub(super) struct Board<K> {
-    changes: RwLock<Journal<K, ()>>,
+    changes: RwLock<ChangeLog<K, ()>>,
     told: watch::Sender<u64>,
     watchers: usize,
 }
 
 impl<K: Clone + Eq + Hash> Board<K> {
     fn new(limit: usize, watchers: usize) -> Self {
-        Self { changes: RwLock::new(Journal::new(limit)), told: watch::Sender::new(0), watchers }
+        Self { changes: RwLock::new(ChangeLog::new(limit)), told: watch::Sender::new(0), watchers }
     }
 
     /// A place for a watcher, and the version from which it watches.
@@ -119,7 +119,7 @@ impl<K: Clone + Eq + Hash> Board<K> {
         self.told.send_if_modified(|told| std::mem::replace(told, version) != version);
     }
 
-    fn since(&self, cursor: u64) -> Result<News<K, ()>, TooFarBehind> {
+    fn since(&self, cursor: u64) -> Result<Delta<K, ()>, Lagged> {
         self.changes.read().unwrap_or_else(PoisonError::into_inner).since(cursor, CHUNK)
     }
 }
@@ -143,10 +143,10 @@ impl<K: Clone + Eq + Hash> Changes<K> {
     }
 
     /// Waits for changes, and says of what, at most once a second. May be dropped at any time without losing any.
-    pub async fn next(&mut self) -> Result<Vec<K>, TooFarBehind> {
+    pub async fn next(&mut self) -> Result<Vec<K>, Lagged> {
         // The sender is in the directory, which is held here.
         _ = self.told.wait_for(|told| *told > self.cursor).await;
-        let News { changes, cursor } = (self.board)(&self.directory).since(self.cursor)?;
+        let Delta { changes, cursor } = (self.board)(&self.directory).since(self.cursor)?;
         self.cursor = cursor;
         Ok(changes.into_iter().map(|(_, key, ())| key).collect())
     }

@@ -15,7 +15,8 @@ use quick_cache::{
 use super::room::message;
 use crate::{
     batch::{Batch, Framer},
-    engine::{self, Engine, Error, RoomName},
+    engine::{self, Engine, Error},
+    types::RoomName,
 };
 
 /// Pages begin at multiples of this `seq`, or where the page before was cut.

@@ -12,10 +12,12 @@ use proptest::prelude::*;
 use prost::Message;
 use tokio::task::{JoinHandle, coop::unconstrained};
 
-use super::{Counts, Entry, Handle, Settings, Stream, Subscription, start};
+use super::{Counts, Handle, JoinOptions, Settings, Subscription, start};
+use crate::lifecycle::RequestHandle;
 use crate::{
-    engine::{Appended, Draft, Engine, Receipt, Retention, RoomName, embedded},
+    engine::{Appended, Draft, Engine, Receipt, Retention, embedded},
     proto::user::ChatMessage,
+    types::RoomName,
 };
 
 const ROOMS: [&str; 3] = ["a", "b", "c"];
@@ -51,10 +53,10 @@ struct Subscriber {
 
 impl Subscriber {
     async fn join(hub: &Handle, rooms: &[usize]) -> Self {
-        let mut subscription = hub.subscribe(Stream::default());
+        let mut subscription = hub.subscribe(RequestHandle::default());
         let mut heads = BTreeMap::new();
         for room in rooms.iter().map(|room| ROOMS[*room]) {
-            let entered = hub.clone().enter(RoomName::new(room).unwrap(), Entry::default()).await.unwrap();
+            let entered = hub.clone().enter(RoomName::new(room).unwrap(), JoinOptions::default()).await.unwrap();
             heads.insert(room, entered.head);
             subscription.add(entered);
         }

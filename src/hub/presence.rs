@@ -18,8 +18,8 @@ use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
     batch,
-    engine::RoomName,
     proto::user::{self, ChatMessage, Typing, chat_message::Event},
+    types::RoomName,
 };
 
 /// Within so long a user comes and goes at most once.

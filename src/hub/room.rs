@@ -6,19 +6,20 @@ use tokio::{sync::broadcast, time::Instant};
 use tokio_util::time::delay_queue::Key;
 
 use super::{
-    budget::{Budget, Kept},
+    budget::{Budget, RetainedBatch},
     presence::Presence,
 };
 use crate::{
     batch::{Batch, Framer},
-    engine::{Record, RoomName},
+    engine::Record,
     proto::user::ChatMessage,
+    types::RoomName,
 };
 
 /// The ring of a room, and who reads it.
 #[derive(Debug)]
 pub(super) struct Room {
-    ring: broadcast::Sender<Arc<Kept>>,
+    ring: broadcast::Sender<Arc<RetainedBatch>>,
     members: usize,
     pub(super) presence: Presence,
     /// When presence is looked at, and by which alarm.
@@ -84,9 +85,9 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Ring {
     /// What comes from now on.
-    pub(super) batches: broadcast::Receiver<Arc<Kept>>,
+    pub(super) batches: broadcast::Receiver<Arc<RetainedBatch>>,
     /// For whoever has lagged and begins anew. Weak: the ring ends with the hub.
-    pub(super) sender: broadcast::WeakSender<Arc<Kept>>,
+    pub(super) sender: broadcast::WeakSender<Arc<RetainedBatch>>,
 }
 
 /// A record as its subscribers see it.

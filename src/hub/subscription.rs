@@ -12,8 +12,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::{Entered, Error, Handle, Stream};
-use crate::engine::{Error as EngineError, RoomName};
+use super::{Error, Handle, JoinedRoom};
+use crate::engine::Error as EngineError;
+use crate::lifecycle::RequestHandle;
+use crate::types::RoomName;
 use ready::Ready;
 use slot::Slot;
 
@@ -25,9 +27,9 @@ const PAGES: usize = 4;
 pub struct Subscription {
     hub: Handle,
     /// Which stream it is.
-    stream: Stream,
+    stream: RequestHandle,
     /// A place that was left is taken by the next room.
-    slots: Vec<Option<Place>>,
+    slots: Vec<Option<Occupied>>,
     by_room: HashMap<RoomName, usize>,
     /// For rooms that read the log.
     turns: Arc<Semaphore>,
@@ -39,7 +41,7 @@ pub struct Subscription {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Occupied {
     slot: Slot,
     /// Tells `ready` that it was this room.
     waker: Waker,
@@ -48,7 +50,7 @@ struct Place {
 /// What a room that was left still has to say.
 #[derive(Debug)]
 pub struct Removed {
-    /// The subscriber was [told](super::Entry::told) of the entry.
+    /// The subscriber was [told](super::JoinOptions::told) of the entry.
     pub told: bool,
     /// The answer to the entry, if it was not delivered yet.
     pub words: Bytes,
@@ -64,7 +66,7 @@ pub enum Ended {
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Handle, stream: Stream) -> Self {
+    pub(super) fn new(hub: Handle, stream: RequestHandle) -> Self {
         let turns = Arc::new(Semaphore::new(PAGES));
         let ready = Arc::new(Ready::new(stream.clone(), hub.0.rooms_per_stream));
         Self { hub, stream, slots: Vec::new(), by_room: HashMap::new(), turns, ended: 0, ready, turn: 0 }
@@ -80,7 +82,7 @@ impl Subscription {
     }
 
     /// Follows a room that was entered, and that it [may enter](Self::may_enter).
-    pub fn add(&mut self, entered: Entered) {
+    pub fn add(&mut self, entered: JoinedRoom) {
         let is_full = self.by_room.len() == self.slots.len();
         let free = if is_full { None } else { self.slots.iter().position(Option::is_none) };
         let free = free.unwrap_or(self.slots.len());
@@ -94,7 +96,7 @@ impl Subscription {
         let room = entered.room.clone();
         if let Some(place) = self.slots.get_mut(free) {
             let slot = Slot::new(self.hub.clone(), entered, Arc::clone(&self.turns));
-            *place = Some(Place { slot, waker: self.ready.waker(free) });
+            *place = Some(Occupied { slot, waker: self.ready.waker(free) });
         }
         self.by_room.insert(room, free);
         self.ready.add(free);
@@ -103,7 +105,7 @@ impl Subscription {
     /// Leaves a room: nothing of it follows but what is given back here.
     pub fn remove(&mut self, room: &RoomName) -> Option<Removed> {
         let index = self.by_room.remove(room)?;
-        let Place { slot, .. } = self.slots.get_mut(index)?.take()?;
+        let Occupied { slot, .. } = self.slots.get_mut(index)?.take()?;
         self.ended -= usize::from(slot.has_ended());
         Some(Removed { told: slot.is_told(), words: slot.into_words() })
     }
@@ -151,7 +153,7 @@ impl Subscription {
         self.stream.register(cx.waker());
         while let Some(index) = self.ready.take(self.turn, self.slots.len()) {
             self.turn = index;
-            let Some(Some(Place { slot, waker })) = self.slots.get_mut(index) else { continue };
+            let Some(Some(Occupied { slot, waker })) = self.slots.get_mut(index) else { continue };
             match slot.poll_next(&mut Context::from_waker(waker), &self.stream) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(Some(frames))) => {
@@ -170,20 +172,20 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Entry, model::hub_in};
+    use crate::hub::{JoinOptions, model::hub_in};
 
     #[tokio::test]
     async fn a_place_that_was_left_is_taken_by_the_next_room() {
         let folder = tempfile::tempdir().unwrap();
         let (_engine, hub, _task) = hub_in(folder.path());
-        let mut subscription = hub.subscribe(Stream::default());
+        let mut subscription = hub.subscribe(RequestHandle::default());
         let room = |n: usize| RoomName::new(["a", "b", "c"][n % 3]).unwrap();
         for n in 0..2 {
-            subscription.add(hub.clone().enter(room(n), Entry::default()).await.unwrap());
+            subscription.add(hub.clone().enter(room(n), JoinOptions::default()).await.unwrap());
         }
         for n in 2..1_000 {
             subscription.remove(&room(n - 2)).unwrap();
-            subscription.add(hub.clone().enter(room(n), Entry::default()).await.unwrap());
+            subscription.add(hub.clone().enter(room(n), JoinOptions::default()).await.unwrap());
             assert_eq!((subscription.slots.len(), subscription.by_room.len()), (2, 2));
         }
         assert_eq!(hub.counts().await.unwrap().members, 2);

@@ -2,11 +2,11 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{caller, generated_v1::auth_service_server::AuthService, status::Failure, user::wire};
+use super::{caller, generated_v1::auth_service_server::AuthService, status::Failure, users::wire};
 use crate::{
     auth::{Error, Granted, Sessions},
     hub,
-    limit::Limits,
+    limit::RateLimits,
     proto::rialto::v1::{
         LoginRequest, LoginResponse, LogoutRequest, LogoutResponse, RefreshRequest, RefreshResponse, Tokens,
     },
@@ -20,11 +20,11 @@ pub(super) struct Calls {
     sessions: Option<Sessions>,
     /// Knows who is online.
     hub: hub::Handle,
-    limits: Limits,
+    limits: RateLimits,
 }
 
 impl Calls {
-    pub(super) fn new(sessions: Option<Sessions>, hub: hub::Handle, limits: Limits) -> Self {
+    pub(super) fn new(sessions: Option<Sessions>, hub: hub::Handle, limits: RateLimits) -> Self {
         Self { sessions, hub, limits }
     }
 

@@ -1,4 +1,4 @@
-//! The methods whose response body is a [`Session`]: Chat, in the rooms that the metadata names, and Subscribe.
+//! The methods whose response body is a [`ChatStream`]: Chat, in the rooms that the metadata names, and Subscribe.
 //!
 //! They stand beside the generated servers, because those encode each message of each stream by themselves; here one framed batch serves
 //! all.
@@ -14,19 +14,20 @@ use tower::{Service, service_fn};
 
 use super::{
     Settings, caller,
+    chat_request::{self, Rules},
+    chat_stream::{ChatStream, ChatStreamParts, Requests},
     codec::{ChatDecoder, RequestDecoder},
     compression,
-    request::{self, Rules},
-    session::{Requests, Session, Start},
     status::Failure,
 };
 use crate::{
     auth::Auth,
     caller::Caller,
-    engine::RoomName,
-    hub::{self, Entry, Stream, Subscription},
-    limit::Limits,
+    hub::{self, JoinOptions, Subscription},
+    lifecycle::RequestHandle,
+    limit::RateLimits,
     proto::rialto::v1::{Position, SubscribeRequest},
+    types::RoomName,
 };
 
 /// Names the rooms that a stream starts in.
@@ -44,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) hub: hub::Handle,
     pub(crate) chats: Chats,
     pub(crate) auth: Auth,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RateLimits,
     /// Cancelled when the server drains.
     pub(crate) draining: CancellationToken,
 }
@@ -61,14 +62,14 @@ pub(crate) struct Chats {
 
 /// A place for one stream, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StreamPermit {
     _permit: OwnedSemaphorePermit,
-    _of_caller: Option<OfCaller>,
+    _of_caller: Option<CallerPermit>,
 }
 
 /// One of the streams of a caller that is known, until it is dropped.
 #[derive(Debug)]
-pub(super) struct OfCaller {
+pub(super) struct CallerPermit {
     id: Arc<str>,
     callers: Arc<DashMap<Arc<str>, usize>>,
 }
@@ -84,24 +85,24 @@ impl Chats {
         self.limit - self.permits.available_permits()
     }
 
-    fn open(&self, caller: &Caller) -> Result<Place, Failure> {
+    fn open(&self, caller: &Caller) -> Result<StreamPermit, Failure> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())?;
-        Ok(Place { _permit: permit, _of_caller: self.count_for(caller)? })
+        Ok(StreamPermit { _permit: permit, _of_caller: self.count_for(caller)? })
     }
 
     /// One more stream that goes on of this caller, if it is known.
-    pub(super) fn count_for(&self, caller: &Caller) -> Result<Option<OfCaller>, Failure> {
+    pub(super) fn count_for(&self, caller: &Caller) -> Result<Option<CallerPermit>, Failure> {
         let Some(id) = &caller.id else { return Ok(None) };
         let mut streams = self.callers.entry(Arc::clone(id)).or_default();
         if *streams >= self.per_caller {
             return Err(Failure::too_many_streams_of_caller(self.per_caller));
         }
         *streams += 1;
-        Ok(Some(OfCaller { id: Arc::clone(id), callers: Arc::clone(&self.callers) }))
+        Ok(Some(CallerPermit { id: Arc::clone(id), callers: Arc::clone(&self.callers) }))
     }
 }
 
-impl Drop for OfCaller {
+impl Drop for CallerPermit {
     fn drop(&mut self) {
         if let Some(mut streams) = self.callers.get_mut(&self.id) {
             *streams = streams.saturating_sub(1);
@@ -115,7 +116,7 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
         let caller = caller(request.extensions());
         let rooms = rooms(request.headers(), method.settings.rooms_per_stream)?;
-        let entry = || Entry { user_id: caller.id.clone(), ..Entry::default() };
+        let entry = || JoinOptions { user_id: caller.id.clone(), ..JoinOptions::default() };
         let entries = rooms.into_iter().map(|room| (room, entry())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
@@ -162,7 +163,7 @@ fn serve<F>(
     start: impl Fn(Arc<Method>, Request<axum::body::Body>) -> F + Clone + Send + Sync + 'static,
 ) -> impl OwnBody<Future: Send>
 where
-    F: Future<Output = Result<Session, Status>> + Send,
+    F: Future<Output = Result<ChatStream, Status>> + Send,
 {
     service_fn(move |request: Request<axum::body::Body>| {
         let begun = method.may_begin().map(|()| start(Arc::clone(&method), request));
@@ -198,15 +199,15 @@ impl Method {
     async fn start(
         &self,
         caller: Caller,
-        place: Place,
+        place: StreamPermit,
         requests: Option<Requests>,
-        entries: Vec<(RoomName, Entry)>,
-    ) -> Result<Session, Status> {
+        entries: Vec<(RoomName, JoinOptions)>,
+    ) -> Result<ChatStream, Status> {
         let hub = &self.parts.hub;
-        let stream = Stream::current();
+        let stream = RequestHandle::current();
         let entered = enter(hub, &stream, entries).await;
         let subscription = entered.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
-        Ok(Session::new(Start {
+        Ok(ChatStream::new(ChatStreamParts {
             hub: hub.clone(),
             auth: self.parts.auth.clone(),
             caller,
@@ -220,7 +221,11 @@ impl Method {
     }
 }
 
-async fn enter(hub: &hub::Handle, stream: &Stream, entries: Vec<(RoomName, Entry)>) -> Result<Subscription, Failure> {
+async fn enter(
+    hub: &hub::Handle,
+    stream: &RequestHandle,
+    entries: Vec<(RoomName, JoinOptions)>,
+) -> Result<Subscription, Failure> {
     let mut subscription = hub.subscribe(stream.clone());
     for (room, entry) in entries {
         subscription.may_enter(&room)?;
@@ -230,23 +235,23 @@ async fn enter(hub: &hub::Handle, stream: &Stream, entries: Vec<(RoomName, Entry
 }
 
 /// The rooms of a subscription, each once.
-fn entries(wanted: SubscribeRequest, caller: &Caller, limit: usize) -> Result<Vec<(RoomName, Entry)>, Failure> {
+fn entries(wanted: SubscribeRequest, caller: &Caller, limit: usize) -> Result<Vec<(RoomName, JoinOptions)>, Failure> {
     let SubscribeRequest { rooms } = wanted;
     if rooms.is_empty() || rooms.len() > limit {
         return Err(Failure::invalid("rooms", "INVALID_ROOMS", format!("name 1 to {limit} rooms")));
     }
-    let mut entries: Vec<(RoomName, Entry)> = Vec::with_capacity(rooms.len());
+    let mut entries: Vec<(RoomName, JoinOptions)> = Vec::with_capacity(rooms.len());
     let mut seen = std::collections::HashSet::new();
     for (index, Position { room, join }) in rooms.into_iter().enumerate() {
-        let room = RoomName::new(request::named(&room))
+        let room = RoomName::new(chat_request::named(&room))
             .map_err(|error| Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOM", error.to_string()))?;
         let join = join.unwrap_or_default();
-        request::check_join(&join).map_err(|failure| failure.within(&format!("rooms[{index}]")))?;
+        chat_request::check_join(&join).map_err(|failure| failure.within(&format!("rooms[{index}]")))?;
         if !seen.insert(room.clone()) {
             let detail = format!("{room} is named twice");
             return Err(Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOMS", detail));
         }
-        entries.push((room, request::entry(join, caller.id.clone())));
+        entries.push((room, chat_request::entry(join, caller.id.clone())));
     }
     Ok(entries)
 }

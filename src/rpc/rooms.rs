@@ -10,18 +10,19 @@ use tonic::{Request, Response, Status};
 use super::{
     caller,
     chat::{Chats, Parts},
+    chat_request::{Rules, named},
     compression::reply,
     generated_v1::chat_service_server::ChatService,
-    request::{Rules, named},
     status::Failure,
 };
 use crate::{
-    engine::{Appended, Page, RoomInfo, RoomName},
+    engine::{Appended, Page, RoomInfo},
     hub,
     proto::{
         rialto::v1::{GetHistoryRequest, GetHistoryResponse, ListRoomsRequest, PublishRequest, PublishResponse, Room},
         user::Gap,
     },
+    types::RoomName,
 };
 
 /// Messages of a page, at most.

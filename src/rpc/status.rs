@@ -9,11 +9,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     auth,
     caller::Spoofed,
-    engine::{BadRoomName, Error as EngineError, RoomName},
-    hub,
-    journal::TooFarBehind,
+    changes::Lagged,
+    engine::Error as EngineError,
+    hub, lifecycle,
     limit::Limited,
     proto::user::{ChatMessage, Rejected, chat_message::Event},
+    types::{BadRoomName, RoomName},
     users,
 };
 
@@ -231,23 +232,23 @@ impl From<hub::Error> for Failure {
     }
 }
 
-impl From<TooFarBehind> for Failure {
-    fn from(_: TooFarBehind) -> Self {
+impl From<Lagged> for Failure {
+    fn from(_: Lagged) -> Self {
         let detail = "more has changed than can wait for this watcher; list anew";
         Self::new(Code::ResourceExhausted, "WATCH_TOO_SLOW", detail).retry_after(1)
     }
 }
 
-impl From<hub::Reason> for Failure {
-    fn from(reason: hub::Reason) -> Self {
+impl From<lifecycle::EndReason> for Failure {
+    fn from(reason: lifecycle::EndReason) -> Self {
         match reason {
-            hub::Reason::SlowReader => {
+            lifecycle::EndReason::SlowReader => {
                 let detail = "the client has read nothing for too long; resume after the last seq that it has";
                 Self::new(Code::ResourceExhausted, "SLOW_READER", detail).retry_after(1)
             }
-            hub::Reason::TokenExpired => auth::Error::Expired.into(),
-            hub::Reason::UserDeleted => auth::Error::UserDeleted.into(),
-            hub::Reason::RightsLost => auth::Error::RightsLost.into(),
+            lifecycle::EndReason::TokenExpired => auth::Error::Expired.into(),
+            lifecycle::EndReason::UserDeleted => auth::Error::UserDeleted.into(),
+            lifecycle::EndReason::RightsLost => auth::Error::RightsLost.into(),
         }
     }
 }
@@ -356,7 +357,7 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 }
 
 /// The trailers of a stream that something from outside has ended.
-pub(crate) fn why(reason: hub::Reason) -> HeaderMap {
+pub(crate) fn why(reason: lifecycle::EndReason) -> HeaderMap {
     trailers(&Failure::from(reason).into())
 }
 

@@ -9,8 +9,10 @@ use std::{
 use crate::{
     auth,
     config::{self, AuthMode, Config, Retained},
-    engine::{Limits, Retention, RoomName, embedded},
-    hub, limit, net, rpc, users,
+    engine::{Retention, RetentionLimits, embedded},
+    hub, limit, net, rpc,
+    types::RoomName,
+    users,
 };
 
 pub(super) fn embedded(config: &Config, folder: PathBuf) -> Result<embedded::Settings, config::Error> {
@@ -34,7 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), config::Error> {
 }
 
 fn retention(config: &Config) -> Result<Retention, config::Error> {
-    let limits = |seconds, messages| Limits {
+    let limits = |seconds, messages| RetentionLimits {
         age: (seconds > 0).then(|| Duration::from_secs(seconds)),
         messages: NonZeroU64::new(messages),
     };
@@ -192,7 +194,7 @@ mod tests {
         };
         let retention = retention(&config).unwrap();
         let kept = |room| {
-            let Limits { age, messages } = retention.of(&RoomName::new(room).unwrap());
+            let RetentionLimits { age, messages } = retention.of(&RoomName::new(room).unwrap());
             (age.map_or(0, |age| age.as_secs()), messages.map_or(0, NonZeroU64::get))
         };
         assert_eq!(["all", "hour", "ten", "other"].map(kept), [(0, 0), (3600, 0), (0, 10), (60, 100)]);

@@ -7,7 +7,8 @@ use precis_profiles::{UsernameCaseMapped, precis_core::profile::Profile};
 use uuid::Uuid;
 
 use super::NewUser;
-use crate::engine::{PasswordHash, Time, User};
+use crate::engine::{PasswordHash, User};
+use crate::types::Time;
 
 /// A value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

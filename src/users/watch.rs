@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{Error, model::Model};
 use crate::{
+    changes::{ChangeLog, Delta},
     engine::{User, UserChange},
-    journal::{Journal, News},
 };
 
 #[cfg(test)]
@@ -37,17 +37,17 @@ pub enum Ended {
 
 /// What watchers read: the model, and what changed in it.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct Watches {
     model: Arc<Model>,
     /// The model changes only under this lock. Who takes a single user or a page from it needs none.
-    journal: RwLock<Journal<Uuid, UserChange>>,
+    journal: RwLock<ChangeLog<Uuid, UserChange>>,
     waiting_changes: usize,
     places: Arc<Semaphore>,
 }
 
-impl Watched {
+impl Watches {
     pub(super) fn new(model: Arc<Model>, watchers: usize, waiting_changes: usize) -> Self {
-        let journal = RwLock::new(Journal::new(waiting_changes));
+        let journal = RwLock::new(ChangeLog::new(waiting_changes));
         Self { model, journal, waiting_changes, places: Arc::new(Semaphore::new(watchers)) }
     }
 
@@ -83,7 +83,7 @@ fn id(change: &UserChange) -> Uuid {
 /// A live list of the users. Wherever its reader is, it costs no more than this.
 #[derive(Debug)]
 pub struct Watch {
-    watched: Arc<Watched>,
+    watched: Arc<Watches>,
     applied: watch::Receiver<u64>,
     /// Users up to this id were sent before the last chunk of the snapshot.
     settled: Option<Uuid>,
@@ -131,7 +131,7 @@ impl Watch {
             return Ok(Some(page.into_iter().map(UserChange::Put).collect()));
         }
         let limit = self.watched.waiting_changes;
-        let News { changes, cursor } = journal.since(self.cursor, max).map_err(|_| Ended::TooSlow { limit })?;
+        let Delta { changes, cursor } = journal.since(self.cursor, max).map_err(|_| Ended::TooSlow { limit })?;
         if changes.is_empty() {
             return Ok(None);
         }

@@ -28,8 +28,7 @@ mod schedule;
 mod stamp;
 mod tally;
 
-mod proto;
-
+use rialto_proto as proto;
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -1,9 +1,9 @@
 //! The clauses about the end of an engine.
 
-use super::{Place, accepted, draft, read_all, room, settle, take, user};
+use super::{TestEngine, accepted, draft, read_all, room, settle, take, user};
 use crate::engine::{Error, UserWrite, WriteError};
 
-pub(crate) async fn after_seal_no_more_drafts_are_taken_and_users_go_on(place: impl Place) {
+pub(crate) async fn after_seal_no_more_drafts_are_taken_and_users_go_on(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let receipts = [engine.append(draft("a", "1")).await.unwrap(), engine.append(draft("a", "2")).await.unwrap()];
     engine.seal().await;
@@ -17,7 +17,7 @@ pub(crate) async fn after_seal_no_more_drafts_are_taken_and_users_go_on(place: i
     assert_eq!(read_all(&*engine, "a").await.len(), 2, "reads go on");
 }
 
-pub(crate) async fn after_close_everything_accepted_is_there_and_nothing_more_is_taken(place: impl Place) {
+pub(crate) async fn after_close_everything_accepted_is_there_and_nothing_more_is_taken(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let mut receipts = Vec::new();
     for n in 0..20 {

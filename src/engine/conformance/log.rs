@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Place, accepted, append, draft, first, keyed, read_all, room, settle, take};
+use super::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, take};
 use crate::engine::{Draft, Engine, Error, Retention};
 
-pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl Place) {
+pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     // All are accepted before the first is settled: their order is that of the calls.
     let mut receipts = Vec::new();
@@ -23,7 +23,7 @@ pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl P
     }
 }
 
-pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place: impl Place) {
+pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let (mut taken, mut receipts) = (Vec::new(), Vec::new());
     // Nobody takes from the feed: sooner or later there is no place.
@@ -51,7 +51,7 @@ pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place:
     assert_eq!(stored, taken);
 }
 
-pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl Place) {
+pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     for n in 0..10 {
         append(&*engine, ["a", "b"][n % 2], &n.to_string()).await;
@@ -67,7 +67,7 @@ pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl P
     assert_eq!(feeds.rooms.recv().await, None, "a duplicate is not fed");
 }
 
-pub(crate) async fn a_keyed_draft_is_appended_once(place: impl Place) {
+pub(crate) async fn a_keyed_draft_is_appended_once(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     // In one group, and in two.
     let one = engine.append(keyed("a", "ada", "k", "first")).await.unwrap();
@@ -86,14 +86,14 @@ pub(crate) async fn a_keyed_draft_is_appended_once(place: impl Place) {
     accepted(settle(&*engine, unkeyed).await);
 }
 
-pub(crate) async fn keys_are_apart_by_room_and_by_user(place: impl Place) {
+pub(crate) async fn keys_are_apart_by_room_and_by_user(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     for (name, user) in [("a", "ada"), ("a", "bob"), ("b", "ada")] {
         accepted(settle(&*engine, keyed(name, user, "k", "text")).await);
     }
 }
 
-pub(crate) async fn a_key_is_remembered_over_a_restart(place: impl Place) {
+pub(crate) async fn a_key_is_remembered_over_a_restart(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let seq = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
     engine.close().await;
@@ -102,7 +102,7 @@ pub(crate) async fn a_key_is_remembered_over_a_restart(place: impl Place) {
     assert_eq!(first(settle(&*engine, keyed("a", "ada", "k", "again")).await).seq, seq);
 }
 
-pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl Place) {
+pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..8 {
@@ -128,7 +128,7 @@ pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl Place) {
     assert!(fed.is_sorted_by(|a, b| a.seq < b.seq));
 }
 
-pub(crate) async fn a_room_too_many_is_refused_and_the_others_go_on(place: impl Place) {
+pub(crate) async fn a_room_too_many_is_refused_and_the_others_go_on(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     for n in 0..8 {
         append(&*engine, &format!("room{n}"), "text").await;
@@ -148,7 +148,7 @@ async fn say(engine: &dyn Engine, user_id: &str, name: &str) -> Result<(), Error
     settle(engine, Draft { user_id: user_id.into(), ..draft(name, "text") }).await.map(drop)
 }
 
-pub(crate) async fn the_rooms_of_a_user_are_limited_and_outlive_a_restart(place: impl Place) {
+pub(crate) async fn the_rooms_of_a_user_are_limited_and_outlive_a_restart(place: impl TestEngine) {
     let (engine, feeds) = place.open_with(Retention::default(), 2).await;
     for (user_id, name) in [("ada", "a"), ("bob", "b"), ("ada", "c"), ("ada", "b"), ("bob", "a")] {
         say(&*engine, user_id, name).await.unwrap();
@@ -176,7 +176,7 @@ pub(crate) async fn the_rooms_of_a_user_are_limited_and_outlive_a_restart(place:
     assert!(matches!(refused, Err(Error::TooManyRooms { limit: 8 })), "of all there are too many: {refused:?}");
 }
 
-pub(crate) async fn rooms_of_users_are_counted_only_where_they_are_limited(place: impl Place) {
+pub(crate) async fn rooms_of_users_are_counted_only_where_they_are_limited(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     for name in ["a", "b", "c"] {
         say(&*engine, "ada", name).await.unwrap();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Place, append, read_all, room};
+use super::{TestEngine, append, read_all, room};
 use crate::engine::{Engine, Page};
 
-pub(crate) async fn pages_are_cut_by_count_and_by_bytes(place: impl Place) {
+pub(crate) async fn pages_are_cut_by_count_and_by_bytes(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let long = "x".repeat(1500);
     let mut seqs = Vec::new();
@@ -44,7 +44,7 @@ fn seqs_of(page: &Page) -> Vec<u64> {
     page.records.iter().map(|record| record.seq).collect()
 }
 
-pub(crate) async fn a_page_says_how_far_it_reaches(place: impl Place) {
+pub(crate) async fn a_page_says_how_far_it_reaches(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let seqs = mixed(&*engine).await;
     let head = seqs[10];
@@ -69,7 +69,7 @@ pub(crate) async fn a_page_says_how_far_it_reaches(place: impl Place) {
     assert_eq!(empty, Page { records: vec![], through: 0, floor: 0, head: 0 });
 }
 
-pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_once(place: impl Place) {
+pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_once(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let seqs = mixed(&*engine).await;
     for max in 1..=seqs.len() + 1 {
@@ -90,7 +90,7 @@ pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_onc
     }
 }
 
-pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(place: impl Place) {
+pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let seqs = mixed(&*engine).await;
     let head = seqs[10];
@@ -112,7 +112,7 @@ pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(place: impl Pla
     assert_eq!(engine.read_before(&room("none"), 10, 10).await.unwrap().records, []);
 }
 
-pub(crate) async fn reading_back_yields_every_record_once(place: impl Place) {
+pub(crate) async fn reading_back_yields_every_record_once(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     mixed(&*engine).await;
     let all = read_all(&*engine, "a").await;

@@ -2,19 +2,19 @@
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::Duration};
 
-use super::{Place, accepted, append, draft, first, keyed, read_all, room, settle, until};
-use crate::engine::{Engine, Limits, Receipt, Retention};
+use super::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, until};
+use crate::engine::{Engine, Receipt, Retention, RetentionLimits};
 
 /// These limits in every room, and an eye on them.
-fn keeping(limits: Limits) -> Retention {
+fn keeping(limits: RetentionLimits) -> Retention {
     Retention { limits, interval: Duration::from_millis(1), ..Retention::default() }
 }
 
-fn last(messages: u64) -> Limits {
-    Limits { messages: NonZeroU64::new(messages), age: None }
+fn last(messages: u64) -> RetentionLimits {
+    RetentionLimits { messages: NonZeroU64::new(messages), age: None }
 }
 
-const NOTHING: Limits = Limits { messages: None, age: Some(Duration::from_nanos(1)) };
+const NOTHING: RetentionLimits = RetentionLimits { messages: None, age: Some(Duration::from_nanos(1)) };
 
 async fn floor_becomes(engine: &dyn Engine, name: &str, seq: u64) {
     until(async || engine.position(&room(name)).await.unwrap().floor == seq).await;
@@ -36,7 +36,7 @@ async fn kept(engine: &dyn Engine, name: &str) -> Vec<u64> {
     read_all(engine, name).await.iter().map(|record| record.seq).collect()
 }
 
-pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl Place) {
+pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl TestEngine) {
     let (engine, _feeds) = place.open_keeping(keeping(last(5))).await;
     let few = append_many(&*engine, "few", 5).await;
     let many = append_many(&*engine, "many", 20).await;
@@ -55,8 +55,8 @@ pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl Pl
     assert_eq!((kept(&*engine, "few").await, engine.position(&room("few")).await.unwrap().floor), (few, 0));
 }
 
-pub(crate) async fn messages_go_when_they_are_too_old(place: impl Place) {
-    let young = Limits { messages: None, age: Some(Duration::from_secs(3600)) };
+pub(crate) async fn messages_go_when_they_are_too_old(place: impl TestEngine) {
+    let young = RetentionLimits { messages: None, age: Some(Duration::from_secs(3600)) };
     let rooms = HashMap::from([(room("young"), young)]);
     let (engine, _feeds) = place.open_keeping(Retention { rooms, ..keeping(NOTHING) }).await;
     let stays = append_many(&*engine, "young", 3).await;
@@ -70,8 +70,8 @@ pub(crate) async fn messages_go_when_they_are_too_old(place: impl Place) {
     assert_eq!(kept(&*engine, "young").await, stays);
 }
 
-pub(crate) async fn a_room_with_limits_of_its_own_has_no_others(place: impl Place) {
-    let rooms = HashMap::from([(room("all"), Limits::default()), (room("two"), last(2))]);
+pub(crate) async fn a_room_with_limits_of_its_own_has_no_others(place: impl TestEngine) {
+    let rooms = HashMap::from([(room("all"), RetentionLimits::default()), (room("two"), last(2))]);
     let (engine, _feeds) = place.open_keeping(Retention { rooms, ..keeping(last(1)) }).await;
     let all = append_many(&*engine, "all", 5).await;
     let two = append_many(&*engine, "two", 5).await;
@@ -83,7 +83,7 @@ pub(crate) async fn a_room_with_limits_of_its_own_has_no_others(place: impl Plac
     assert_eq!(kept(&*engine, "whatever").await, others[4..]);
 }
 
-pub(crate) async fn a_key_goes_with_its_message(place: impl Place) {
+pub(crate) async fn a_key_goes_with_its_message(place: impl TestEngine) {
     let (engine, _feeds) = place.open_keeping(keeping(last(2))).await;
     let gone = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
     append(&*engine, "a", "between").await;
@@ -93,7 +93,7 @@ pub(crate) async fn a_key_goes_with_its_message(place: impl Place) {
     assert!(accepted(settle(&*engine, keyed("a", "ada", "k", "again")).await) > stays);
 }
 
-pub(crate) async fn floor_and_head_outlive_a_restart_when_every_message_is_gone(place: impl Place) {
+pub(crate) async fn floor_and_head_outlive_a_restart_when_every_message_is_gone(place: impl TestEngine) {
     let (engine, feeds) = place.open_keeping(keeping(NOTHING)).await;
     let seqs = append_many(&*engine, "a", 3).await;
     floor_becomes(&*engine, "a", seqs[2]).await;
@@ -108,7 +108,7 @@ pub(crate) async fn floor_and_head_outlive_a_restart_when_every_message_is_gone(
     assert_eq!(engine.rooms(None, 10).await.unwrap().len(), 1, "the room is there");
 }
 
-pub(crate) async fn publishing_goes_on_while_a_backlog_is_removed(place: impl Place) {
+pub(crate) async fn publishing_goes_on_while_a_backlog_is_removed(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     drop(feeds);
     append_many(&*engine, "a", 3000).await;

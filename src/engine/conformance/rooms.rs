@@ -1,9 +1,9 @@
 //! The clauses about where rooms stand, and which there are.
 
-use super::{Place, append, draft, read_all, room, settle, take};
+use super::{TestEngine, append, draft, read_all, room, settle, take};
 use crate::engine::{Position, RoomInfo};
 
-pub(crate) async fn position_is_at_least_what_was_acknowledged(place: impl Place) {
+pub(crate) async fn position_is_at_least_what_was_acknowledged(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let empty = engine.position(&room("a")).await.unwrap();
     assert_eq!((empty.floor, empty.head), (0, 0));
@@ -15,7 +15,7 @@ pub(crate) async fn position_is_at_least_what_was_acknowledged(place: impl Place
     }
 }
 
-pub(crate) async fn position_and_epoch_outlive_a_restart(place: impl Place) {
+pub(crate) async fn position_and_epoch_outlive_a_restart(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     append(&*engine, "a", "text").await;
     let before: Position = engine.position(&room("a")).await.unwrap();
@@ -27,7 +27,7 @@ pub(crate) async fn position_and_epoch_outlive_a_restart(place: impl Place) {
     assert!(append(&*engine, "a", "text").await > before.head, "seq never goes back");
 }
 
-pub(crate) async fn a_cursor_lies_before_the_last_records(place: impl Place) {
+pub(crate) async fn a_cursor_lies_before_the_last_records(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     assert_eq!(engine.cursor_before(&room("none"), 0, 10).await.unwrap(), 0);
     let mut seqs = Vec::new();
@@ -46,7 +46,7 @@ pub(crate) async fn a_cursor_lies_before_the_last_records(place: impl Place) {
     assert!((seqs[2]..seqs[3]).contains(&beyond), "a head from elsewhere hides nothing: {beyond}");
 }
 
-pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl Place) {
+pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let mut expected = Vec::new();
     for name in ["b", "a", "a.b", "a-b", "0"] {
@@ -87,7 +87,7 @@ pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl Pla
     assert_eq!(engine.rooms(None, 0).await.unwrap(), []);
 }
 
-pub(crate) async fn a_refused_room_is_nowhere(place: impl Place) {
+pub(crate) async fn a_refused_room_is_nowhere(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     for n in 0..8 {
         append(&*engine, &format!("room{n}"), "text").await;

@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{PASSWORD, Place, append, next, user, write};
-use crate::engine::{
-    Conflict, Engine, Error, PasswordHash, Rotated, SecretHash, Session, Time, User, UserChange, UserWrite,
-};
+use super::{PASSWORD, TestEngine, append, next, user, write};
+use crate::engine::{Conflict, Engine, Error, PasswordHash, Rotated, SecretHash, Session, User, UserChange, UserWrite};
+use crate::types::Time;
 
 fn secret(n: u8) -> SecretHash {
     SecretHash([n; 32])
@@ -71,7 +70,7 @@ async fn which_are_there<const N: usize>(engine: &dyn Engine, sessions: &[Sessio
     there
 }
 
-pub(crate) async fn a_session_goes_on_by_its_last_secret(place: impl Place) {
+pub(crate) async fn a_session_goes_on_by_its_last_secret(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let first = session(ada.id);
@@ -86,7 +85,7 @@ pub(crate) async fn a_session_goes_on_by_its_last_secret(place: impl Place) {
     assert!(matches!(rotate(&*engine, Uuid::now_v7(), 1, 2).await, Rotated::Unknown));
 }
 
-pub(crate) async fn a_secret_used_twice_ends_its_session(place: impl Place) {
+pub(crate) async fn a_secret_used_twice_ends_its_session(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let (stolen, other) = (session(ada.id), session(ada.id));
@@ -100,7 +99,7 @@ pub(crate) async fn a_secret_used_twice_ends_its_session(place: impl Place) {
     assert!(is_there(&*engine, &other).await);
 }
 
-pub(crate) async fn of_many_rotations_at_once_one_succeeds(place: impl Place) {
+pub(crate) async fn of_many_rotations_at_once_one_succeeds(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let contested = session(ada.id);
@@ -117,7 +116,7 @@ pub(crate) async fn of_many_rotations_at_once_one_succeeds(place: impl Place) {
     assert_eq!((to, reused, outcomes.len()), (1, 1, 16), "{outcomes:?}");
 }
 
-pub(crate) async fn a_session_that_cannot_be_is_refused_alone(place: impl Place) {
+pub(crate) async fn a_session_that_cannot_be_is_refused_alone(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let orphan = session(Uuid::now_v7());
@@ -139,7 +138,7 @@ pub(crate) async fn a_session_that_cannot_be_is_refused_alone(place: impl Place)
     assert!(append(&*engine, "a", "text").await > message, "the log goes on");
 }
 
-pub(crate) async fn of_too_many_sessions_of_a_user_the_oldest_end(place: impl Place) {
+pub(crate) async fn of_too_many_sessions_of_a_user_the_oldest_end(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let others = begun(bob.id, 1);
@@ -160,7 +159,7 @@ pub(crate) async fn of_too_many_sessions_of_a_user_the_oldest_end(place: impl Pl
     assert!(is_there(&*engine, &only).await && !is_there(&*engine, &new).await);
 }
 
-pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl Place) {
+pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let expired = Session { expires_at: from_now(-1), ..session(ada.id) };
@@ -182,7 +181,7 @@ pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl Place) {
     assert!(matches!(rotate(&*engine, short.id, 2, 3).await, Rotated::Unknown));
 }
 
-pub(crate) async fn a_revoked_session_is_gone(place: impl Place) {
+pub(crate) async fn a_revoked_session_is_gone(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let sessions = [session(ada.id), session(ada.id)];
@@ -194,7 +193,7 @@ pub(crate) async fn a_revoked_session_is_gone(place: impl Place) {
     assert_eq!(engine.revoke_session(sessions[0].id).await.unwrap(), None);
 }
 
-pub(crate) async fn what_has_expired_is_purged_and_counted(place: impl Place) {
+pub(crate) async fn what_has_expired_is_purged_and_counted(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let (past, future) = (from_now(-100), from_now(100));
@@ -216,7 +215,7 @@ pub(crate) async fn what_has_expired_is_purged_and_counted(place: impl Place) {
     assert!(!is_there(&*engine, &stays).await);
 }
 
-pub(crate) async fn sessions_end_with_their_user(place: impl Place) {
+pub(crate) async fn sessions_end_with_their_user(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let sessions = [session(ada.id), session(ada.id), session(bob.id)];
@@ -237,7 +236,7 @@ pub(crate) async fn sessions_end_with_their_user(place: impl Place) {
     assert!(matches!(fed.changes[..], [UserChange::Deleted { .. }]), "sessions are nothing of the feed's");
 }
 
-pub(crate) async fn sessions_end_when_the_password_changes(place: impl Place) {
+pub(crate) async fn sessions_end_when_the_password_changes(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
     let others = session(bob.id);
@@ -269,7 +268,7 @@ pub(crate) async fn sessions_end_when_the_password_changes(place: impl Place) {
     assert!(is_there(&*engine, &others).await);
 }
 
-pub(crate) async fn sessions_outlive_a_restart(place: impl Place) {
+pub(crate) async fn sessions_outlive_a_restart(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     let sessions = [session(ada.id), session(ada.id), session(ada.id)];
@@ -286,7 +285,7 @@ pub(crate) async fn sessions_outlive_a_restart(place: impl Place) {
     assert!(matches!(rotate(&*engine, sessions[2].id, 2, 3).await, Rotated::Reused));
 }
 
-pub(crate) async fn sessions_go_on_after_seal_and_fail_after_close(place: impl Place) {
+pub(crate) async fn sessions_go_on_after_seal_and_fail_after_close(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = somebody(&*engine, "ada").await;
     engine.seal().await;

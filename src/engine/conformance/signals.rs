@@ -1,13 +1,13 @@
 //! The clauses about what passes and is in no log.
 
-use super::{Place, append, read_all, room};
+use super::{TestEngine, append, read_all, room};
 use crate::engine::{Fed, Signal};
 
 fn typing(stream: u64) -> Signal {
     Signal::Typing { user_id: "ada".into(), stream }
 }
 
-pub(crate) async fn signals_come_out_of_the_feed_and_are_in_no_log(place: impl Place) {
+pub(crate) async fn signals_come_out_of_the_feed_and_are_in_no_log(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     engine.signal(room("a"), typing(1));
     assert_eq!(feeds.rooms.recv().await, Some(Fed::Signal { room: room("a"), signal: typing(1) }));
@@ -19,7 +19,7 @@ pub(crate) async fn signals_come_out_of_the_feed_and_are_in_no_log(place: impl P
     assert_eq!(read_all(&*engine, "b").await.len(), 1);
 }
 
-pub(crate) async fn a_full_feed_drops_signals_and_counts_them(place: impl Place) {
+pub(crate) async fn a_full_feed_drops_signals_and_counts_them(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let dropped = &place.metrics().dropped_signals;
     let fits = (0..1 << 20).find(|stream| {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Place;
-use crate::engine::{Conflict, Engine, PasswordHash, Time, User, UserChange, UserChanges, UserWrite, WriteError};
+use super::TestEngine;
+use crate::engine::{Conflict, Engine, PasswordHash, User, UserChange, UserChanges, UserWrite, WriteError};
+use crate::types::Time;
 
 /// The hash of everybody's password.
 pub(crate) const PASSWORD: &str = "$argon2id$…";
@@ -43,7 +44,7 @@ pub(super) async fn write(engine: &dyn Engine, writes: Vec<UserWrite>) -> Result
     }
 }
 
-pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl Place) {
+pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl TestEngine) {
     let (engine, feeds) = place.open().await;
     let ada = user("Ada", "ada@example.com");
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada))]).await.unwrap();
@@ -64,7 +65,7 @@ pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl Place) {
     assert_eq!(write(&*engine, vec![UserWrite::Replace(changed)]).await, Err((0, Conflict::NoSuchUser)));
 }
 
-pub(crate) async fn usernames_and_emails_are_unique(place: impl Place) {
+pub(crate) async fn usernames_and_emails_are_unique(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let (ada, bob) = (user("ada", "ada@example.com"), user("bob", ""));
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada)), UserWrite::Create(Arc::clone(&bob))]).await.unwrap();
@@ -79,7 +80,7 @@ pub(crate) async fn usernames_and_emails_are_unique(place: impl Place) {
     write(&*engine, vec![UserWrite::Replace(renamed), UserWrite::Create(user("ada", ""))]).await.unwrap();
 }
 
-pub(crate) async fn a_stale_revision_changes_nothing(place: impl Place) {
+pub(crate) async fn a_stale_revision_changes_nothing(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let ada = user("ada", "");
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada))]).await.unwrap();
@@ -92,7 +93,7 @@ pub(crate) async fn a_stale_revision_changes_nothing(place: impl Place) {
     assert_eq!(stored(&*engine).await, [User::clone(&second)]);
 }
 
-pub(crate) async fn many_users_are_created_all_or_none(place: impl Place) {
+pub(crate) async fn many_users_are_created_all_or_none(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let users = ["a", "b", "c", "B", "d"].map(|name| UserWrite::Create(user(name, "")));
     assert_eq!(write(&*engine, users.to_vec()).await, Err((3, Conflict::UsernameTaken)));
@@ -103,7 +104,7 @@ pub(crate) async fn many_users_are_created_all_or_none(place: impl Place) {
     assert_eq!(fed.changes.len(), 3, "what was taken back is not fed");
 }
 
-pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(place: impl Place) {
+pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(place: impl TestEngine) {
     let (engine, mut feeds) = place.open().await;
     let ada = user("ada", "");
     let writes = [
@@ -126,7 +127,7 @@ pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(pl
     }
 }
 
-pub(crate) async fn users_load_in_pages_in_the_order_of_ids(place: impl Place) {
+pub(crate) async fn users_load_in_pages_in_the_order_of_ids(place: impl TestEngine) {
     let (engine, _feeds) = place.open().await;
     let mut ids = Vec::new();
     for n in 0..10 {

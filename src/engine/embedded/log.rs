@@ -9,7 +9,8 @@ use super::{
     pages,
     rooms::{Room, Rooms},
 };
-use crate::engine::{Appended, Draft, Error, Limits, RoomName, Time};
+use crate::engine::{Appended, Draft, Error, RetentionLimits};
+use crate::types::{RoomName, Time};
 
 /// Messages removed by one write, at most: so few that a publish in the same group is not kept waiting.
 pub(super) const CHUNK: usize = 256;
@@ -79,7 +80,7 @@ impl Log {
         &mut self,
         transaction: &Transaction<'_>,
         name: &RoomName,
-        limits: Limits,
+        limits: RetentionLimits,
         now: Time,
     ) -> rusqlite::Result<usize> {
         let Some(room) = self.room(name) else { return Ok(0) };
@@ -198,7 +199,7 @@ mod tests {
         }
 
         /// Says how many were removed, and the floor.
-        fn trim(&mut self, room: &str, limits: Limits, now: Time) -> (usize, u64) {
+        fn trim(&mut self, room: &str, limits: RetentionLimits, now: Time) -> (usize, u64) {
             let room = RoomName::new(room).unwrap();
             let transaction = self.connection.transaction().unwrap();
             let removed = self.log.trim(&transaction, &room, limits, now).unwrap();
@@ -241,7 +242,7 @@ mod tests {
     fn a_chunk_is_small_and_the_next_goes_on_behind_it() {
         let mut fresh = Fresh::new();
         fresh.commit(&["a"; 2 * CHUNK + 10]);
-        let last_five = Limits { messages: NonZeroU64::new(5), age: None };
+        let last_five = RetentionLimits { messages: NonZeroU64::new(5), age: None };
         for (removed, floor) in [(256, 256), (256, 512), (5, 517), (0, 517)] {
             assert_eq!(fresh.trim("a", last_five, Time(7)), (removed, floor));
             let left: u64 = fresh.connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
@@ -258,11 +259,11 @@ mod tests {
         for time in [10, 20, 15, 31, 5, 40] {
             fresh.commit_at(&["a"], Time(time));
         }
-        let age = |nanos| Limits { messages: None, age: Some(Duration::from_nanos(nanos)) };
+        let age = |nanos| RetentionLimits { messages: None, age: Some(Duration::from_nanos(nanos)) };
         assert_eq!(fresh.trim("a", age(30), Time(40)), (0, 0), "as old as the limit is not older");
         assert_eq!(fresh.trim("a", age(10), Time(0)), (0, 0), "before its time");
         assert_eq!(fresh.trim("a", age(10), Time(41)), (3, 3), "31 is young enough, so 5 stays");
-        let both = Limits { messages: NonZeroU64::new(2), ..age(10) };
+        let both = RetentionLimits { messages: NonZeroU64::new(2), ..age(10) };
         assert_eq!(fresh.trim("a", both, Time(41)), (2, 5), "31 is one too many, and behind it 5 is the oldest");
     }
 

@@ -2,7 +2,8 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use crate::engine::{Page, Record, RoomName, Time};
+use crate::engine::{Page, Record};
+use crate::types::{RoomName, Time};
 
 pub(super) fn record(room: &RoomName, row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::sessions;
-use crate::engine::{Draft, Error, Limits, Receipt, Refused, Reply, RoomName, UserWrite, WriteError};
+use crate::engine::{Draft, Error, Receipt, Refused, Reply, RetentionLimits, UserWrite, WriteError};
+use crate::types::RoomName;
 
 /// Both limits hold at once: a place is given when there is one under each.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub(super) enum Command {
 pub(super) enum Write {
     Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
     Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
-    Trim { room: RoomName, limits: Limits, reply: oneshot::Sender<Result<usize, Error>> },
+    Trim { room: RoomName, limits: RetentionLimits, reply: oneshot::Sender<Result<usize, Error>> },
     Session(sessions::Change),
 }
 
@@ -103,7 +104,7 @@ impl Queue {
     }
 
     /// Removes the oldest messages of a room that these limits give up, a chunk at most; says how many.
-    pub(super) async fn trim(&self, room: RoomName, limits: Limits) -> Result<usize, Error> {
+    pub(super) async fn trim(&self, room: RoomName, limits: RetentionLimits) -> Result<usize, Error> {
         self.ask(|reply| Write::Trim { room, limits, reply }).await
     }
 

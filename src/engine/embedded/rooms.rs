@@ -8,7 +8,8 @@ use std::{
 
 use rusqlite::{Connection, types::Type};
 
-use crate::engine::{RoomInfo, RoomName, Time};
+use crate::engine::RoomInfo;
+use crate::types::{RoomName, Time};
 
 /// All rooms that exist, in the order of their names. The writer publishes, everyone looks.
 #[derive(Debug)]

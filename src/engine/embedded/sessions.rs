@@ -4,7 +4,8 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::engine::{Error, PasswordHash, Rotated, SecretHash, Session, Time};
+use crate::engine::{Error, PasswordHash, Rotated, SecretHash, Session};
+use crate::types::Time;
 
 /// Sessions forgotten by one write, at most: so few that a publish in the same group is not kept waiting.
 pub(super) const CHUNK: usize = 256;

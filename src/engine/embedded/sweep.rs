@@ -16,8 +16,9 @@ use super::{
     rooms::{Room, Rooms},
 };
 use crate::{
-    engine::{Error, Retention, RoomName, Time},
+    engine::{Error, Retention},
     metrics::Metrics,
+    types::{RoomName, Time},
 };
 
 /// Rooms looked at in one go: the rooms are locked, and a reader is taken, only so long.
@@ -143,7 +144,7 @@ mod tests {
         },
         *,
     };
-    use crate::engine::Limits;
+    use crate::engine::RetentionLimits;
 
     /// A sweeper whose writer is the test, and the connection that the writer would have.
     struct Played {
@@ -153,7 +154,7 @@ mod tests {
         _folder: tempfile::TempDir,
     }
 
-    fn play(limits: Limits) -> Played {
+    fn play(limits: RetentionLimits) -> Played {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rialto.db");
         let mut connection = Connection::open(&file).unwrap();
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    const LAST_FIVE: Limits = Limits { messages: NonZeroU64::new(5), age: None };
+    const LAST_FIVE: RetentionLimits = RetentionLimits { messages: NonZeroU64::new(5), age: None };
 
     #[tokio::test]
     async fn rooms_take_turns_until_nothing_is_due() {
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn the_age_of_the_oldest_message_is_read_once() {
         let Played { mut sweeper, connection, _folder, .. } =
-            play(Limits { messages: None, age: Some(Duration::from_secs(60)) });
+            play(RetentionLimits { messages: None, age: Some(Duration::from_secs(60)) });
         let now = Time::now().0;
         let insert = "INSERT INTO rooms VALUES (1, 'old', 2, 0, 0, ''), (2, 'young', 2, 0, 0, '');
                       INSERT INTO messages VALUES (1, 1, 0, '', '', 0, ''), (1, 2, NOW, '', '', 0, ''),
@@ -256,8 +257,8 @@ mod tests {
 
     #[tokio::test]
     async fn where_everything_is_kept_nothing_runs() {
-        assert!(Sweep::start(play(Limits::default()).sweeper).is_none());
-        let mut limited = play(Limits::default()).sweeper;
+        assert!(Sweep::start(play(RetentionLimits::default()).sweeper).is_none());
+        let mut limited = play(RetentionLimits::default()).sweeper;
         limited.retention.rooms.insert(room("a"), LAST_FIVE);
         soon(Sweep::start(limited).expect("one room has a limit").stop()).await;
     }

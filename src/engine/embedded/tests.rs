@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{Appended, Limits, conformance};
+use crate::engine::{Appended, RetentionLimits, conformance};
 
 fn settings(folder: &Path) -> Settings {
     Settings {
@@ -22,7 +22,7 @@ fn settings(folder: &Path) -> Settings {
 
 struct Folder(tempfile::TempDir, Arc<Metrics>);
 
-impl conformance::Place for Folder {
+impl conformance::TestEngine for Folder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap(), Arc::default())
     }
@@ -129,7 +129,7 @@ async fn retention_frees_a_full_disk_while_publishers_insist() {
     engine.close().await;
     drop(engine);
 
-    let limits = Limits { messages: std::num::NonZeroU64::new(10), age: None };
+    let limits = RetentionLimits { messages: std::num::NonZeroU64::new(10), age: None };
     let retention = Retention { limits, interval: Duration::from_millis(1), ..Retention::default() };
     let (engine, feeds) = open(&Settings { retention, ..small }, Arc::default()).unwrap();
     drop(feeds);
@@ -146,7 +146,7 @@ async fn retention_frees_a_full_disk_while_publishers_insist() {
 #[tokio::test]
 async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { messages: None, age: Some(Duration::from_secs(3600)) };
+    let limits = RetentionLimits { messages: None, age: Some(Duration::from_secs(3600)) };
     let retention = Retention { limits, interval: Duration::from_secs(3600), ..Retention::default() };
     let settings = Settings { retention, ..settings(folder.path()) };
     drop(open(&settings, Arc::default()).unwrap());

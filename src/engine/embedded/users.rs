@@ -4,7 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
 use super::sessions;
-use crate::engine::{Conflict, PasswordHash, Time, User, UserChange, UserWrite, WriteError};
+use crate::engine::{Conflict, PasswordHash, User, UserChange, UserWrite, WriteError};
+use crate::types::Time;
 
 pub(super) fn load(connection: &Connection, after: Option<Uuid>, max: usize) -> rusqlite::Result<Vec<User>> {
     let mut select = connection.prepare_cached(

@@ -11,7 +11,8 @@ use super::{
     queue::{Command, Write},
     sessions, users,
 };
-use crate::engine::{Appended, Error, Fed, Refused, Reply, Time, UserChange, UserChanges, WriteError};
+use crate::engine::{Appended, Error, Fed, Refused, Reply, UserChange, UserChanges, WriteError};
+use crate::types::Time;
 
 /// Bytes of one group, at which the next begins: a transaction that lasts, or a burst that overflows the rings, would harm others.
 const GROUP_BYTES: usize = 1 << 20;

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::engine::{
-    Draft, Engine, Error, Page, PasswordHash, Position, Receipt, Refused, RoomInfo, RoomName, Rotated, SecretHash,
-    Session, Signal, Time, User, UserWrite, WriteError,
+    Draft, Engine, Error, Page, PasswordHash, Position, Receipt, Refused, RoomInfo, Rotated, SecretHash, Session,
+    Signal, User, UserWrite, WriteError,
 };
+use crate::types::{RoomName, Time};
 
 /// Sometimes late.
 #[derive(Debug)]

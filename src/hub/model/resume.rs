@@ -23,10 +23,12 @@ use super::{ROOMS, draft, late::Late, unframe};
 use steps::{Epoch, From, Sizes, Step, sizes, step};
 
 use crate::{
-    engine::{Appended, Engine, Limits, Receipt, Retention, RoomName, embedded},
-    hub::{Counts, Entry, Handle, Settings, Start, Stream, Subscription, start},
+    engine::{Appended, Engine, Receipt, Retention, RetentionLimits, embedded},
+    hub::{Counts, Handle, JoinOptions, JoinStart, Settings, Subscription, start},
+    lifecycle::RequestHandle,
     metrics::Metrics,
     proto::user::{ChatMessage, Joined, chat_message::Event},
+    types::RoomName,
 };
 
 /// What retention may have taken of a room by now, at most: a reader is told of it by a `gap` at any time, and it is all that a `gap` may
@@ -47,7 +49,7 @@ impl Taken {
 
 /// One stay of a subscriber in a room, and what it was told there.
 struct Stay {
-    start: Start,
+    start: JoinStart,
     /// What was surely in the log when it entered.
     least_head: u64,
     /// Nothing, until it was told `joined`.
@@ -104,7 +106,7 @@ impl Stay {
                     Begin::Missing { from, to } => (from, Next::Gap { to }),
                 };
                 // The last so many are those that retention leaves.
-                self.may_skip = matches!(self.start, Start::Last(_));
+                self.may_skip = matches!(self.start, JoinStart::Last(_));
             }
             Some(Event::Gap(gap)) => {
                 let skipped = mem::take(&mut self.may_skip) && gap.from_seq <= taken.up_to + 1;
@@ -131,21 +133,21 @@ impl Stay {
 }
 
 /// Where delivery begins, as the subscriber was told.
-fn begin(start: &Start, joined: &Joined, epoch: &str, taken: Taken) -> Begin {
+fn begin(start: &JoinStart, joined: &Joined, epoch: &str, taken: Taken) -> Begin {
     let head = joined.head_seq;
     let whole = |cursor| {
         assert!(joined.recovered, "{start:?}: {joined:?}");
         Begin::At(cursor)
     };
     match start {
-        Start::Live => whole(head),
-        Start::Last(count) => whole(head.saturating_sub(*count as u64)),
-        Start::After { seq, epoch: named } if (!named.is_empty() && named != epoch) || *seq > head => {
+        JoinStart::Live => whole(head),
+        JoinStart::Last(count) => whole(head.saturating_sub(*count as u64)),
+        JoinStart::After { seq, epoch: named } if (!named.is_empty() && named != epoch) || *seq > head => {
             assert!(!joined.recovered, "{start:?}: {joined:?}");
             if head == 0 { Begin::At(0) } else { Begin::Missing { from: 0, to: Told::Exactly(head) } }
         }
-        Start::After { seq, .. } if joined.recovered => Begin::At(*seq),
-        Start::After { seq, .. } => {
+        JoinStart::After { seq, .. } if joined.recovered => Begin::At(*seq),
+        JoinStart::After { seq, .. } => {
             assert!(*seq < taken.up_to, "{start:?}: everything is kept: {joined:?}");
             Begin::Missing { from: *seq, to: Told::AtMost(taken.up_to) }
         }
@@ -180,7 +182,7 @@ impl World {
                 }
             }
             Step::Come => {
-                let subscription = self.hub.subscribe(Stream::default());
+                let subscription = self.hub.subscribe(RequestHandle::default());
                 self.present.push(Subscriber { subscription, stays: BTreeMap::new() });
             }
             Step::Settle => self.settle().await,
@@ -193,7 +195,7 @@ impl World {
                 if subscriber.subscription.may_enter(&name).is_err() {
                     return assert!(subscriber.stays.contains_key(room));
                 }
-                let entry = Entry { start: start.clone(), told: true, ..Entry::default() };
+                let entry = JoinOptions { start: start.clone(), told: true, ..JoinOptions::default() };
                 let racing = tokio::spawn(publish(self.hub.clone(), room, n, meanwhile));
                 subscriber.subscription.add(self.hub.clone().enter(name, entry).await.unwrap());
                 let next = Next::Joined;
@@ -230,17 +232,17 @@ impl World {
         which.checked_rem(self.present.len())
     }
 
-    fn start(&self, from: From, head: u64) -> Start {
+    fn start(&self, from: From, head: u64) -> JoinStart {
         match from {
-            From::Live => Start::Live,
-            From::Last(count) => Start::Last(count),
+            From::Live => JoinStart::Live,
+            From::Last(count) => JoinStart::Last(count),
             From::After { percent, plus, epoch } => {
                 let epoch = match epoch {
                     Epoch::Own => self.epoch.clone(),
                     Epoch::Other => "of another log".into(),
                     Epoch::Any => String::new(),
                 };
-                Start::After { seq: (head * percent / 100).saturating_add(plus), epoch }
+                JoinStart::After { seq: (head * percent / 100).saturating_add(plus), epoch }
             }
         }
     }
@@ -326,7 +328,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         rooms_per_user: 0,
         readers: NonZeroUsize::new(sizes.readers).unwrap(),
         retention: Retention {
-            limits: Limits { age: None, messages: NonZeroU64::new(sizes.keep) },
+            limits: RetentionLimits { age: None, messages: NonZeroU64::new(sizes.keep) },
             interval: Duration::from_millis(1),
             ..Retention::default()
         },

@@ -8,9 +8,11 @@ use tokio::time::timeout;
 
 use super::{draft, unframe};
 use crate::{
-    engine::{Engine, Retention, RoomName, embedded},
-    hub::{Entry, Handle, Settings, Start, Stream, Subscription, start},
+    engine::{Engine, Retention, embedded},
+    hub::{Handle, JoinOptions, JoinStart, Settings, Subscription, start},
+    lifecycle::RequestHandle,
     metrics::Metrics,
+    types::RoomName,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,12 +68,12 @@ async fn publish(hub: &Handle, room: &RoomName, count: usize) {
     }
 }
 
-fn from_the_beginning() -> Entry {
-    Entry { start: Start::After { seq: 0, epoch: String::new() }, ..Entry::default() }
+fn from_the_beginning() -> JoinOptions {
+    JoinOptions { start: JoinStart::After { seq: 0, epoch: String::new() }, ..JoinOptions::default() }
 }
 
 async fn resume(hub: &Handle, rooms: &[RoomName]) -> Subscription {
-    let mut subscription = hub.subscribe(Stream::default());
+    let mut subscription = hub.subscribe(RequestHandle::default());
     for room in rooms {
         subscription.add(hub.clone().enter(room.clone(), from_the_beginning()).await.unwrap());
     }

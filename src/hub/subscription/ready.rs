@@ -8,14 +8,14 @@ use std::{
     task::{Wake, Waker},
 };
 
-use crate::hub::Stream;
+use crate::lifecycle::RequestHandle;
 
 /// What of a stream to look at: a bit for each room, without a lock, since every delivery sets one and takes it.
 #[derive(Debug)]
 pub(super) struct Ready {
     /// Something other than a room.
     other: AtomicBool,
-    stream: Stream,
+    stream: RequestHandle,
     /// Room by room, from the lowest bit of the first word.
     rooms: Box<[AtomicU64]>,
 }
@@ -24,7 +24,7 @@ const BITS: usize = u64::BITS as usize;
 
 impl Ready {
     /// Of a stream that may be in so many rooms. At first everything but the rooms is to be looked at, once.
-    pub(super) fn new(stream: Stream, rooms: usize) -> Self {
+    pub(super) fn new(stream: RequestHandle, rooms: usize) -> Self {
         let rooms = (0..rooms.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
         Self { other: AtomicBool::new(true), stream, rooms }
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn rooms_take_turns_and_each_is_taken_once() {
-        let ready = Arc::new(Ready::new(Stream::default(), 200));
+        let ready = Arc::new(Ready::new(RequestHandle::default(), 200));
         for room in [70, 2, 199, 0, 2, 63, 64] {
             ready.waker(room).wake();
         }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_is_no_room_is_told_apart() {
-        let ready = Arc::new(Ready::new(Stream::default(), 1));
+        let ready = Arc::new(Ready::new(RequestHandle::default(), 1));
         assert!(ready.take_other(), "a new stream looks at everything");
         assert!(!ready.take_other());
         Waker::from(Arc::clone(&ready)).wake();

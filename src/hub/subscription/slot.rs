@@ -21,15 +21,17 @@ use tokio_stream::{
 
 use crate::{
     batch,
-    engine::{Error as EngineError, Position, RoomName},
+    engine::{Error as EngineError, Position},
     hub::{
-        Entered, Error, Handle, Membership, Stream, at_once_or_unasked,
-        budget::{Kept, Part},
-        entry::gap,
+        Error, Handle, JoinedRoom, Membership, at_once_or_unasked,
+        budget::{Part, RetainedBatch},
         history::Page,
+        join::gap,
         presence::{Listener, Word},
         unasked,
     },
+    lifecycle::RequestHandle,
+    types::RoomName,
 };
 
 /// One room of a stream.
@@ -44,8 +46,8 @@ pub(super) struct Slot {
     /// Everything up to this `seq` must be delivered before the stream may end.
     owed: u64,
     /// Ends with the hub.
-    batches: BroadcastStream<Arc<Kept>>,
-    ring: WeakSender<Arc<Kept>>,
+    batches: BroadcastStream<Arc<RetainedBatch>>,
+    ring: WeakSender<Arc<RetainedBatch>>,
     /// For holding a page.
     turns: Arc<Semaphore>,
     /// Absent: what comes next comes out of `batches`.
@@ -93,8 +95,8 @@ impl std::fmt::Debug for Listening {
 }
 
 impl Slot {
-    pub(super) fn new(hub: Handle, entered: Entered, turns: Arc<Semaphore>) -> Self {
-        let Entered { room, joined, told, cursor, head, words } = entered;
+    pub(super) fn new(hub: Handle, entered: JoinedRoom, turns: Arc<Semaphore>) -> Self {
+        let JoinedRoom { room, joined, told, cursor, head, words } = entered;
         let mut slot = Self {
             hub,
             room,
@@ -138,7 +140,7 @@ impl Slot {
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &Stream,
+        stream: &RequestHandle,
     ) -> Poll<Result<Option<Bytes>, EngineError>> {
         if !self.words.is_empty() {
             return Poll::Ready(Ok(Some(mem::take(&mut self.words))));
@@ -253,7 +255,7 @@ impl Slot {
         Poll::Ready(Ok(None))
     }
 
-    fn poll_listening(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Option<Bytes> {
+    fn poll_listening(&mut self, cx: &mut Context<'_>, stream: &RequestHandle) -> Option<Bytes> {
         loop {
             match self.listening.as_deref_mut()? {
                 Listening::Words(words) => match Pin::new(words).poll_next(cx) {

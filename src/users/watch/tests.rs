@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::Time;
+use crate::types::Time;
 
 /// Users by number, and what changes them as the follower does.
 struct World {
-    watched: Arc<Watched>,
+    watched: Arc<Watches>,
     applied: watch::Sender<u64>,
     revisions: BTreeMap<Uuid, u64>,
     deleted: BTreeSet<Uuid>,
@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     fn new(waiting_changes: usize) -> Self {
-        let watched = Arc::new(Watched::new(Arc::default(), 1_000, waiting_changes));
+        let watched = Arc::new(Watches::new(Arc::default(), 1_000, waiting_changes));
         Self { watched, applied: watch::Sender::new(0), revisions: BTreeMap::new(), deleted: BTreeSet::new() }
     }
 

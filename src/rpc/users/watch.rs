@@ -13,14 +13,14 @@ use crate::{
     engine::UserChange,
     hub,
     proto::user::{State, User},
-    rpc::{chat::OfCaller, status::Failure},
+    rpc::{chat::CallerPermit, status::Failure},
     users::{Watch, parse_id},
 };
 
 /// Sends what the watch tells, and users again who come online or go, until the watch ends or a drain begins.
 pub(super) fn follow(
     mut watch: Watch,
-    (caller, place): (Caller, Option<OfCaller>),
+    (caller, place): (Caller, Option<CallerPermit>),
     hub: hub::Handle,
     mut online: hub::Changes<Arc<str>>,
     draining: CancellationToken,

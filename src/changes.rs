@@ -14,7 +14,7 @@ mod model;
 
 /// The last changes of a bounded number of keys.
 #[derive(Debug)]
-pub struct Journal<K, V> {
+pub struct ChangeLog<K, V> {
     limit: usize,
     /// That of the last change.
     version: u64,
@@ -26,7 +26,7 @@ pub struct Journal<K, V> {
 
 /// What a reader had not seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct News<K, V> {
+pub struct Delta<K, V> {
     /// Keys with what they became, each once, in the order of their versions.
     pub changes: Vec<(u64, K, V)>,
     /// The version up to which the reader has then seen everything.
@@ -36,9 +36,9 @@ pub struct News<K, V> {
 /// A change that the reader had not seen was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("changes that were not read yet are forgotten")]
-pub struct TooFarBehind;
+pub struct Lagged;
 
-impl<K: Clone + Eq + Hash, V: Clone> Journal<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone> ChangeLog<K, V> {
     /// A journal that keeps the changes of at most `limit` keys.
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -68,14 +68,14 @@ impl<K: Clone + Eq + Hash, V: Clone> Journal<K, V> {
     }
 
     /// The changes after the cursor, the oldest first, at most `max`.
-    pub fn since(&self, cursor: u64, max: usize) -> Result<News<K, V>, TooFarBehind> {
+    pub fn since(&self, cursor: u64, max: usize) -> Result<Delta<K, V>, Lagged> {
         if cursor < self.forgotten {
-            return Err(TooFarBehind);
+            return Err(Lagged);
         }
         let after = self.changes.range((Bound::Excluded(cursor), Bound::Unbounded)).take(max);
         let changes: Vec<_> = after.map(|(version, (key, value))| (*version, key.clone(), value.clone())).collect();
         let cursor = changes.last().map_or(cursor, |(version, ..)| *version);
-        Ok(News { changes, cursor })
+        Ok(Delta { changes, cursor })
     }
 }
 
@@ -83,13 +83,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Journal<K, V> {
 mod tests {
     use super::*;
 
-    fn news(changes: &[(u64, char, u32)], cursor: u64) -> Result<News<char, u32>, TooFarBehind> {
-        Ok(News { changes: changes.to_vec(), cursor })
+    fn news(changes: &[(u64, char, u32)], cursor: u64) -> Result<Delta<char, u32>, Lagged> {
+        Ok(Delta { changes: changes.to_vec(), cursor })
     }
 
     #[test]
     fn a_reader_sees_what_changed_after_its_cursor_in_pages() {
-        let mut journal = Journal::new(10);
+        let mut journal = ChangeLog::new(10);
         assert_eq!(journal.since(journal.version(), 10), news(&[], 0));
         for (n, key) in ('a'..='e').enumerate() {
             assert_eq!(journal.record(key, 0), n as u64 + 1);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_key_that_changed_again_is_seen_once_as_it_is_now() {
-        let mut journal = Journal::new(2);
+        let mut journal = ChangeLog::new(2);
         for n in 1..=9 {
             journal.record('a', n);
             journal.record('b', n);
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn a_reader_is_told_when_what_it_had_not_seen_is_forgotten() {
-        let mut journal = Journal::new(2);
+        let mut journal = ChangeLog::new(2);
         ('a'..='c').for_each(|key| _ = journal.record(key, 0));
-        assert_eq!(journal.since(0, 10), Err(TooFarBehind));
+        assert_eq!(journal.since(0, 10), Err(Lagged));
         assert_eq!(journal.since(1, 10), news(&[(2, 'b', 0), (3, 'c', 0)], 3), "this one had seen it");
     }
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::status::{Failure, NAME_BYTES};
 use crate::{
     caller::Caller,
-    engine::{Draft, RoomName},
-    hub::{Entry, Start, Subscription},
-    limit::Limits,
+    engine::Draft,
+    hub::{JoinOptions, JoinStart, Subscription},
+    limit::RateLimits,
     proto::user::{ChatMessage, Join, RefreshToken, chat_message::Event},
+    types::RoomName,
 };
 
 /// Messages that a `join` may ask for.
@@ -22,7 +23,7 @@ const HISTORY: u32 = 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) text_bytes: usize,
-    pub(super) limits: Limits,
+    pub(super) limits: RateLimits,
 }
 
 /// What a message asks for.
@@ -31,7 +32,7 @@ pub(super) enum Request {
     Join {
         room: RoomName,
         id: String,
-        entry: Entry,
+        entry: JoinOptions,
     },
     Leave {
         room: RoomName,
@@ -172,14 +173,14 @@ pub(super) fn check_join(join: &Join) -> Result<(), Failure> {
 }
 
 /// How a join that [is possible](check_join) enters.
-pub(super) fn entry(join: Join, user_id: Option<Arc<str>>) -> Entry {
+pub(super) fn entry(join: Join, user_id: Option<Arc<str>>) -> JoinOptions {
     let Join { after_seq, epoch, history, presence } = join;
     let start = match after_seq {
-        Some(seq) => Start::After { seq, epoch },
-        None if history > 0 => Start::Last(usize::try_from(history).unwrap_or(usize::MAX)),
-        None => Start::Live,
+        Some(seq) => JoinStart::After { seq, epoch },
+        None if history > 0 => JoinStart::Last(usize::try_from(history).unwrap_or(usize::MAX)),
+        None => JoinStart::Live,
     };
-    Entry { start, user_id, told: true, presence }
+    JoinOptions { start, user_id, told: true, presence }
 }
 
 /// Everyone who names no room is in the lobby.

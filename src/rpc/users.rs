@@ -22,7 +22,7 @@ use crate::{
     caller::Caller,
     engine::User as StoredUser,
     hub,
-    limit::Limits,
+    limit::RateLimits,
     proto::user::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
@@ -43,7 +43,7 @@ pub(super) struct Calls {
     /// Knows who is online.
     hub: hub::Handle,
     chats: Chats,
-    limits: Limits,
+    limits: RateLimits,
     reply_bytes: usize,
     draining: CancellationToken,
 }

@@ -11,13 +11,13 @@ use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
 use super::{compression, status::Failure};
-use crate::{caller::is_loopback, hub::Streams};
+use crate::{caller::is_loopback, lifecycle::Requests};
 
 /// How strict the door is.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct Admission {
     /// All streams there are, of every method, and how many there may be.
-    pub(crate) streams: Streams,
+    pub(crate) streams: Requests,
     pub(crate) max_streams: usize,
     /// Take only requests to a name of this machine. On loopback without tokens, a web page could otherwise reach the hub through a name of
     /// its own that it points here (DNS rebinding).
@@ -25,7 +25,7 @@ pub(crate) struct Door {
 }
 
 /// The layer's function, for `axum::middleware`.
-pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next) -> Response {
+pub(crate) async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
     // Browsers send other types to foreign servers without asking them first; this one they ask about, and get no answer.
     let content_type = request.headers().get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     if !content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
@@ -39,14 +39,14 @@ pub(crate) async fn door(State(door): State<Door>, request: Request, next: Next)
         *refused.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
         return refused;
     }
-    if door.local_names_only && !is_local(&request) {
+    if admission.local_names_only && !is_local(&request) {
         let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
         return refuse(Failure::foreign(detail));
     }
     if request.headers().len() > FIELDS {
         return refuse(Failure::too_many_fields(FIELDS));
     }
-    if door.streams.len() > door.max_streams {
+    if admission.streams.len() > admission.max_streams {
         return refuse(Failure::too_many_streams());
     }
     if let Err(unsupported) = compression::of_request(request.headers()) {

@@ -4,8 +4,9 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     auth,
-    engine::{Receipt, Refused, RoomName},
-    hub::{self, Entered},
+    engine::{Receipt, Refused},
+    hub::{self, JoinedRoom},
+    types::RoomName,
 };
 
 /// What the message that was taken last waits for.
@@ -13,7 +14,7 @@ pub(super) enum Waiting {
     /// For its place in the log's queue.
     Append { nth: u64, room: RoomName, place: BoxFuture<'static, Result<Receipt, Refused>> },
     /// For a place in the room, and where that is.
-    Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<Entered, hub::Error>> },
+    Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<JoinedRoom, hub::Error>> },
     /// For the outcomes of everything said before.
     Leave { room: RoomName },
     /// For what the keys say of another token, and until when that is good.

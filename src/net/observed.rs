@@ -12,33 +12,33 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::hub::{Reason, Stream};
+use crate::lifecycle::{EndReason, RequestHandle};
 
 /// The trailers that tell why a stream ends.
-pub(crate) type Tell = fn(Reason) -> HeaderMap;
+pub(crate) type Tell = fn(EndReason) -> HeaderMap;
 
 /// Bytes that are given at once.
 const PIECE: usize = 64 * 1024;
 
 /// Tells the handle of its stream.
 #[derive(Debug)]
-pub(super) struct Watched<B> {
+pub(super) struct ObservedBody<B> {
     body: B,
     /// What was more than a piece.
     rest: Bytes,
-    stream: Stream,
+    stream: RequestHandle,
     tell: Tell,
     is_over: bool,
 }
 
-impl<B> Watched<B> {
+impl<B> ObservedBody<B> {
     /// To be made by the stream's own task.
     pub(super) fn new(body: B, tell: Tell) -> Self {
-        Self { body, rest: Bytes::new(), stream: Stream::current(), tell, is_over: false }
+        Self { body, rest: Bytes::new(), stream: RequestHandle::current(), tell, is_over: false }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for ObservedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -1,8 +1,10 @@
 //! The streams of the server as seen from outside: how they are told to end, and made to.
 //!
-//! Whatever ends a stream from outside goes through its [`Stream`]: it asks the body to end with a status, and after a moment of grace the
+//! Whatever ends a stream from outside goes through its [`RequestHandle`]: it asks the body to end with a status, and after a moment of grace the
 //! stream's whole task is dropped, which resets it. A body whose client does not read is not asked any more by hyper, so it cannot
 //! answer: that is how a client is found that has read nothing for too long.
+
+mod pass;
 
 use std::{
     future::Future,
@@ -18,7 +20,8 @@ use futures_util::task::AtomicWaker;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::{caller::Pass, metrics::Metrics};
+use crate::metrics::Metrics;
+pub use pass::Pass;
 
 /// How long a body may take to end with a status of its own.
 const GRACE: Duration = Duration::from_secs(1);
@@ -27,12 +30,12 @@ const GRACE: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
-    static CURRENT: Stream;
+    static CURRENT: RequestHandle;
 }
 
 /// Why a stream is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum EndReason {
     /// Its client has read nothing for too long.
     SlowReader,
     /// The token that it came with, or went on with, has expired.
@@ -45,14 +48,14 @@ pub enum Reason {
 
 /// One stream, or a connection, which is told and dropped alike. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Stream(Arc<State>);
+pub struct RequestHandle(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     began: Instant,
     /// When the body gave something that nobody has asked behind yet, in milliseconds since `began`, from 1; 0: it was asked since.
     given: AtomicU64,
-    end: OnceLock<(Reason, Instant)>,
+    end: OnceLock<(EndReason, Instant)>,
     pass: OnceLock<Pass>,
     /// It was answered, and has only to be read: no pass is needed for that.
     answered: AtomicBool,
@@ -79,7 +82,7 @@ impl Default for State {
     }
 }
 
-impl Stream {
+impl RequestHandle {
     /// The stream whose task this is; outside of one, a stream that nobody knows.
     #[must_use]
     pub fn current() -> Self {
@@ -137,13 +140,13 @@ impl Stream {
 
     /// Why the body should end, if it should.
     #[must_use]
-    pub fn should_end(&self) -> Option<Reason> {
+    pub fn should_end(&self) -> Option<EndReason> {
         self.0.end.get().map(|(reason, _)| *reason).filter(|reason| self.matters(*reason))
     }
 
     /// What was answered is told, whatever has become of the pass; but it must be read.
-    fn matters(&self, reason: Reason) -> bool {
-        reason == Reason::SlowReader || !self.0.answered.load(Ordering::Relaxed)
+    fn matters(&self, reason: EndReason) -> bool {
+        reason == EndReason::SlowReader || !self.0.answered.load(Ordering::Relaxed)
     }
 
     /// The server is shutting down.
@@ -153,7 +156,7 @@ impl Stream {
     }
 
     /// Asks the body to end. The first reason counts.
-    pub fn end(&self, reason: Reason) {
+    pub fn end(&self, reason: EndReason) {
         _ = self.0.end.set((reason, Instant::now()));
         self.wake();
     }
@@ -179,14 +182,14 @@ impl Stream {
     fn is_overdue(&self, patience: Duration) -> bool {
         let Some((reason, since)) = self.0.end.get() else { return false };
         let has_ended = self.0.ended.load(Ordering::Relaxed);
-        let is_void = *reason != Reason::SlowReader && self.matters(*reason);
+        let is_void = *reason != EndReason::SlowReader && self.matters(*reason);
         !has_ended && since.elapsed() >= GRACE && (is_void || self.is_stuck(patience))
     }
 }
 
 /// All streams. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Streams(Arc<All>);
+pub struct Requests(Arc<All>);
 
 #[derive(Debug, Default)]
 struct All {
@@ -202,21 +205,21 @@ struct Known {
     tidy_at: usize,
 }
 
-impl Streams {
-    /// Runs a stream, known from inside by [`Stream::current`], until it ends or is [aborted](Self::abort).
+impl Requests {
+    /// Runs a stream, known from inside by [`RequestHandle::current`], until it ends or is [aborted](Self::abort).
     pub fn spawn<F>(&self, stream: F)
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = Stream::default();
+        let handle = RequestHandle::default();
         let task = self.0.tasks.spawn(CURRENT.scope(handle.clone(), stream));
         _ = handle.0.task.set(task.abort_handle());
         self.know(&handle);
     }
 
     /// With its task, so that whatever all streams are told, it is told now or later.
-    fn know(&self, stream: &Stream) {
+    fn know(&self, stream: &RequestHandle) {
         let mut known = self.known();
         if known.draining {
             stream.drain();
@@ -246,14 +249,14 @@ impl Streams {
     pub fn drain(&self) {
         let mut known = self.known();
         known.draining = true;
-        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| Stream(state).drain());
+        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| RequestHandle(state).drain());
     }
 
     /// Drops every stream, and those that begin later.
     pub fn abort(&self) {
         let mut known = self.known();
         known.aborted = true;
-        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| Stream(state).abort());
+        known.streams.iter().filter_map(Weak::upgrade).for_each(|state| RequestHandle(state).abort());
     }
 
     /// Resolves when all have ended, after [`close`](Self::close).
@@ -268,7 +271,7 @@ impl Streams {
 
     /// Ends the streams whose clients read nothing for so long, and those whose pass is judged to be over; drops those that were asked to end
     /// and do not. Never returns.
-    pub async fn watch(&self, patience: Duration, judge: impl Fn(&Pass) -> Option<Reason>, metrics: &Metrics) {
+    pub async fn watch(&self, patience: Duration, judge: impl Fn(&Pass) -> Option<EndReason>, metrics: &Metrics) {
         let mut rounds = tokio::time::interval(ROUND.min(patience));
         loop {
             rounds.tick().await;
@@ -278,13 +281,13 @@ impl Streams {
                 known.tidy();
                 known.streams.clone()
             };
-            for stream in streams.iter().filter_map(Weak::upgrade).map(Stream) {
+            for stream in streams.iter().filter_map(Weak::upgrade).map(RequestHandle) {
                 if stream.should_end().is_none() {
                     if let Some(reason) = stream.pass().and_then(&judge) {
                         stream.end(reason);
                     } else if stream.is_stuck(patience) {
                         metrics.slow_readers.inc();
-                        stream.end(Reason::SlowReader);
+                        stream.end(EndReason::SlowReader);
                     }
                 }
                 if stream.is_overdue(patience) {
@@ -315,15 +318,15 @@ mod tests {
 
     #[test]
     fn what_was_answered_just_in_time_is_not_ended_for_its_pass_but_for_not_being_read() {
-        let stream = Stream::default();
-        stream.end(Reason::TokenExpired);
-        assert_eq!(stream.should_end(), Some(Reason::TokenExpired));
+        let stream = RequestHandle::default();
+        stream.end(EndReason::TokenExpired);
+        assert_eq!(stream.should_end(), Some(EndReason::TokenExpired));
         stream.answered();
         assert_eq!(stream.should_end(), None);
 
-        let unread = Stream::default();
-        unread.end(Reason::SlowReader);
+        let unread = RequestHandle::default();
+        unread.end(EndReason::SlowReader);
         unread.answered();
-        assert_eq!(unread.should_end(), Some(Reason::SlowReader));
+        assert_eq!(unread.should_end(), Some(EndReason::SlowReader));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! h2 writes and flushes frame by frame, and a frame has mostly at most 16 KiB: under load a system call each would cost more than what it
 //! carries, and more than the copy that this costs.
-//! So a connection's writes are kept until its turn is over; `Together` is what hyper writes to, [`Turn`] what ends the turn. What keeps
+//! So a connection's writes are shared until its turn is over; `CoalescedIo` is what hyper writes to, [`Turn`] what ends the turn. What keeps
 //! bytes itself, as TLS does, is flushed then.
 //!
 //! And h2 handles every frame that it can read before it gives up its turn, which tokio ends only after 128 reads: of the smallest frames that
@@ -18,7 +18,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes from which on nothing more is kept: they go out before the turn is over. With one more frame, which has at most what a body gives
+/// Bytes from which on nothing more is shared: they go out before the turn is over. With one more frame, which has at most what a body gives
 /// at once (`watched`), this is what a connection holds back whose peer does not read.
 const MOST: usize = 64 * 1024;
 
@@ -27,14 +27,14 @@ const READ: usize = 16 * 1024;
 
 /// A connection's socket, as hyper sees it.
 #[derive(Debug)]
-pub(super) struct Together<I>(Arc<Mutex<Kept<I>>>);
+pub(super) struct CoalescedIo<I>(Arc<Mutex<Shared<I>>>);
 
 /// The same, as the connection's task sees it.
 #[derive(Debug)]
-pub(super) struct Turn<I>(Arc<Mutex<Kept<I>>>);
+pub(super) struct Turn<I>(Arc<Mutex<Shared<I>>>);
 
 #[derive(Debug)]
-struct Kept<I> {
+struct Shared<I> {
     io: I,
     bytes: BytesMut,
     /// Bytes read in this turn.
@@ -42,21 +42,21 @@ struct Kept<I> {
 }
 
 /// The two ends of a socket's wrapping.
-pub(super) fn together<I>(io: I) -> (Together<I>, Turn<I>) {
-    let kept = Arc::new(Mutex::new(Kept { io, bytes: BytesMut::new(), read: 0 }));
-    (Together(Arc::clone(&kept)), Turn(kept))
+pub(super) fn coalesce<I>(io: I) -> (CoalescedIo<I>, Turn<I>) {
+    let shared = Arc::new(Mutex::new(Shared { io, bytes: BytesMut::new(), read: 0 }));
+    (CoalescedIo(Arc::clone(&shared)), Turn(shared))
 }
 
 impl<I: AsyncWrite + Unpin> Turn<I> {
     /// Gives what was written in this turn to the system, and begins the next. Pending: it takes no more now, and the task will be woken.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut kept = lock(&self.0);
-        kept.read = 0;
-        kept.poll_write_out(cx)
+        let mut shared = lock(&self.0);
+        shared.read = 0;
+        shared.poll_write_out(cx)
     }
 }
 
-impl<I: AsyncWrite + Unpin> Kept<I> {
+impl<I: AsyncWrite + Unpin> Shared<I> {
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.bytes.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.bytes))?;
@@ -72,21 +72,21 @@ impl<I: AsyncWrite + Unpin> Kept<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Together<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for CoalescedIo<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut kept = lock(&self.0);
-        if kept.read >= READ {
+        let mut shared = lock(&self.0);
+        if shared.read >= READ {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut kept.io).poll_read(cx, buf))?;
-        kept.read += buf.filled().len() - before;
+        ready!(Pin::new(&mut shared.io).poll_read(cx, buf))?;
+        shared.read += buf.filled().len() - before;
         Poll::Ready(Ok(()))
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Together<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for CoalescedIo<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
@@ -96,9 +96,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Together<I> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut kept = lock(&self.0);
-        ready!(kept.poll_write_out(cx))?;
-        Pin::new(&mut kept.io).poll_shutdown(cx)
+        let mut shared = lock(&self.0);
+        ready!(shared.poll_write_out(cx))?;
+        Pin::new(&mut shared.io).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -106,13 +106,13 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Together<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut kept = lock(&self.0);
-        if kept.bytes.len() >= MOST {
-            ready!(kept.poll_write_out(cx))?;
+        let mut shared = lock(&self.0);
+        if shared.bytes.len() >= MOST {
+            ready!(shared.poll_write_out(cx))?;
         }
         let len = bufs.iter().map(|buf| buf.len()).sum();
-        kept.bytes.reserve(len);
-        bufs.iter().for_each(|buf| kept.bytes.extend_from_slice(buf));
+        shared.bytes.reserve(len);
+        bufs.iter().for_each(|buf| shared.bytes.extend_from_slice(buf));
         Poll::Ready(Ok(len))
     }
 
@@ -121,8 +121,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Together<I> {
     }
 }
 
-fn lock<I>(kept: &Mutex<Kept<I>>) -> MutexGuard<'_, Kept<I>> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<I>(shared: &Mutex<Shared<I>>) -> MutexGuard<'_, Shared<I>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_in_a_turn_goes_out_at_its_end() {
         let (near, mut far) = duplex(1024);
-        let (mut io, turn) = together(near);
+        let (mut io, turn) = coalesce(near);
         let mut received = [0; 64];
         for part in [&b"one "[..], b"two "] {
             io.write_all(part).await.unwrap();
@@ -150,7 +150,7 @@ mod tests {
         std::future::poll_fn(|cx| turn.poll_end(cx)).await.unwrap();
         assert_eq!(far.read(&mut received).await.unwrap(), 8);
         assert_eq!(&received[..8], b"one two ");
-        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is kept for an idle connection");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is shared for an idle connection");
 
         io.write_all(b"end").await.unwrap();
         io.shutdown().await.unwrap();
@@ -161,11 +161,11 @@ mod tests {
     #[tokio::test]
     async fn what_the_socket_keeps_itself_goes_out_at_the_end_of_the_turn_too() {
         let (near, mut far) = duplex(4);
-        let (mut io, turn) = together(BufWriter::with_capacity(1024, near));
+        let (mut io, turn) = coalesce(BufWriter::with_capacity(1024, near));
         let end = || std::future::poll_fn(|cx| turn.poll_end(cx));
         io.write_all(b"one two ").await.unwrap();
         assert!(end().now_or_never().is_none(), "the peer takes four bytes, and then no more");
-        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is kept twice");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is shared twice");
         let mut received = [0; 8];
         let (ended, read) = tokio::join!(end(), far.read_exact(&mut received));
         ended.unwrap();
@@ -176,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_does_not_read_holds_up_the_writer_at_the_limit() {
         let (near, mut far) = duplex(1024);
-        let (mut io, turn) = together(near);
+        let (mut io, turn) = coalesce(near);
         let chunk = [0; 16 * 1024];
         let mut written = 0;
         while let Some(outcome) = io.write(&chunk).now_or_never() {
@@ -203,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_reads_only_so_much_and_then_asks_for_another() {
         let (near, mut far) = duplex(8 * READ);
-        let (mut io, turn) = together(near);
+        let (mut io, turn) = coalesce(near);
         far.write_all(&[0; 3 * READ]).await.unwrap();
         let woken = Arc::<Woken>::default();
         let waker = Arc::clone(&woken).into();

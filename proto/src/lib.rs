@@ -1,21 +1,23 @@
-//! Generated from `proto/`: messages and clients. The servers' side is generated for [`crate::rpc`].
+//! Rialto's protocol: messages and clients generated from the definitions in `proto/`, and the compiled definitions themselves.
+//!
+//! The feature `server` adds server traits on prost's codec. The hub does not use it: it generates traits on a codec of its own.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
 
-/// Package `user`: the users, and the chat between them.
+/// Package `user`: users, and the chat between them.
 pub mod user {
     tonic::include_proto!("user");
 }
 
 /// The packages `rialto.*`.
 pub mod rialto {
-    /// Package `rialto.v1`: rooms for those who only listen, only speak, or only look.
+    /// Package `rialto.v1`: sign-in, and rooms without a Chat stream.
     pub mod v1 {
         tonic::include_proto!("rialto.v1");
     }
 }
 
-/// Secrets are never printed.
+/// `Debug` without secrets.
 mod redacted {
     use std::fmt::{Debug, Formatter, Result};
 
@@ -24,12 +26,12 @@ mod redacted {
         user::{CreateUserRequest, RefreshToken, UpdateUserRequest},
     };
 
-    /// Prints the fields that are named, and that there are others.
+    /// Prints the named fields and `..` in place of the secret ones.
     macro_rules! debug_without_secrets {
         ($($message:ident { $($shown:ident),* } without { $($secret:ident),+ })+) => {$(
             impl Debug for $message {
                 fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-                    // Every field is named, so that a new one has to be decided on.
+                    // Every field is named, so that a new one does not compile until it is listed as shown or secret.
                     let Self { $($shown,)* $($secret: _),+ } = self;
                     f.debug_struct(stringify!($message))$(.field(stringify!($shown), $shown))*.finish_non_exhaustive()
                 }
@@ -48,7 +50,7 @@ mod redacted {
     }
 }
 
-/// Every definition, for reflection: a serialised `google.protobuf.FileDescriptorSet`.
+/// All definitions with their comments, as a serialised `google.protobuf.FileDescriptorSet`. For reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 #[cfg(test)]

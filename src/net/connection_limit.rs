@@ -1,4 +1,4 @@
-//! Places for connections: how many there may be, in all and from one address.
+//! ConnectionLimit for connections: how many there may be, in all and from one address.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use crate::caller::counted;
 
 /// The places of one server.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionLimit {
     most: usize,
     most_per_address: usize,
     limit_loopback: bool,
@@ -31,23 +31,23 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionPermit {
+    places: Arc<ConnectionLimit>,
     /// Under which address it is counted, if that is limited.
     counted: Option<IpAddr>,
 }
 
-impl Places {
+impl ConnectionLimit {
     pub(super) fn new(most: usize, most_per_address: usize, limit_loopback: bool) -> Arc<Self> {
         Arc::new(Self { most, most_per_address, limit_loopback, taken: Mutex::default() })
     }
 
     /// A place for a connection from there, or none and a word in the log.
-    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<ConnectionPermit> {
         let limited = self.limit_loopback || !peer.ip().to_canonical().is_loopback();
         let counted = limited.then(|| counted(peer.ip()));
         match self.count(counted, Instant::now()) {
-            Ok(()) => return Some(Place { places: Arc::clone(self), counted }),
+            Ok(()) => return Some(ConnectionPermit { places: Arc::clone(self), counted }),
             Err(Full { tell: false, .. }) => {}
             Err(Full { limit, from: None, .. }) => {
                 tracing::warn!(%peer, limit, "refusing connections: there are as many as may be");
@@ -93,7 +93,7 @@ struct Full {
     tell: bool,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.all -= 1;
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_places_and_all_addresses_together_have_theirs() {
-        let places = Places::new(4, 2, false);
+        let places = ConnectionLimit::new(4, 2, false);
         let first = places.take(at("192.0.2.1")).unwrap();
         let _second = places.take(at("::ffff:192.0.2.1")).unwrap();
         assert!(places.take(at("192.0.2.1")).is_none(), "the same address, however it is written");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_an_address_that_holds_no_place() {
-        let places = Places::new(2, 1, true);
+        let places = ConnectionLimit::new(2, 1, true);
         let place = places.take(at("127.0.0.1")).unwrap();
         assert!(places.take(at("127.0.0.1")).is_none());
         assert_eq!(places.taken().by_address.len(), 1);
@@ -143,7 +143,7 @@ mod tests {
     fn loopback_is_limited_only_if_it_is_said() {
         for (limit, expected) in [(false, 3), (true, 1)] {
             for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
-                let places = Places::new(10, 1, limit);
+                let places = ConnectionLimit::new(10, 1, limit);
                 let taken: Vec<_> = (0..3).filter_map(|_| places.take(at(address))).collect();
                 assert_eq!(taken.len(), expected, "{address}");
             }
@@ -152,12 +152,12 @@ mod tests {
 
     #[test]
     fn refusals_are_told_once_a_minute_however_places_come_and_go() {
-        let places = Places::new(10, 1, false);
+        let places = ConnectionLimit::new(10, 1, false);
         let address = Some("192.0.2.1".parse().unwrap());
         let began = Instant::now();
         let tells = |seconds| places.count(address, began + Duration::from_secs(seconds)).map_err(|full| full.tell);
         assert_eq!([tells(0), tells(0), tells(59)], [Ok(()), Err(true), Err(false)]);
-        drop(Place { places: Arc::clone(&places), counted: address });
+        drop(ConnectionPermit { places: Arc::clone(&places), counted: address });
         assert_eq!([tells(59), tells(59), tells(60)], [Ok(()), Err(false), Err(true)]);
         let other = places.count(Some("192.0.2.2".parse().unwrap()), began);
         assert!(other.is_ok(), "another's place");

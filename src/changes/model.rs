@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 
-use super::{Journal, TooFarBehind};
+use super::{ChangeLog, Lagged};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -55,7 +55,7 @@ proptest! {
 
     #[test]
     fn readers_learn_the_last_value_of_every_key_or_that_they_cannot(steps in steps(), limit in 1..10_usize) {
-        let (mut journal, mut log, mut floor) = (Journal::new(limit), Log::default(), 0);
+        let (mut journal, mut log, mut floor) = (ChangeLog::new(limit), Log::default(), 0);
         let mut readers = Vec::new();
         for step in steps {
             match step {
@@ -75,7 +75,7 @@ proptest! {
                     let Some(reader) = readers.get_mut(which % count) else { continue };
                     let expected: Vec<_> = log.latest(reader.cursor).into_iter().take(max).collect();
                     match journal.since(reader.cursor, max) {
-                        Err(TooFarBehind) => prop_assert!(reader.cursor < floor),
+                        Err(Lagged) => prop_assert!(reader.cursor < floor),
                         Ok(news) => {
                             prop_assert!(reader.cursor >= floor);
                             prop_assert!(news.changes.iter().all(|(version, _, value)| version == value));

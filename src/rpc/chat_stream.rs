@@ -22,41 +22,43 @@ use tokio_stream::Stream as _;
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    chat::Place,
-    request::{Request, Rules},
+    chat::StreamPermit,
+    chat_request::{Request, Rules},
     status::{self, Failure},
 };
 use crate::{
     auth::Auth,
     batch,
     caller::Caller,
-    engine::{Appended, Error as EngineError, Record, Refused, RoomName},
-    hub::{self, Ended, Removed, Stream, Subscription},
+    engine::{Appended, Error as EngineError, Record, Refused},
+    hub::{self, Ended, Removed, Subscription},
+    lifecycle::RequestHandle,
     proto::user::{ChatMessage, Draining, Duplicate, Left, chat_message::Event},
+    types::RoomName,
 };
 use waiting::{Inflight, Waiting};
 
 /// What a session is made of.
-pub(super) struct Start {
+pub(super) struct ChatStreamParts {
     pub(super) hub: hub::Handle,
     pub(super) auth: Auth,
     pub(super) caller: Caller,
-    pub(super) stream: Stream,
+    pub(super) stream: RequestHandle,
     /// Absent: the client only listens.
     pub(super) requests: Option<Requests>,
     /// In the rooms that the stream starts in.
     pub(super) subscription: Subscription,
     pub(super) rules: Rules,
     pub(super) inflight: usize,
-    pub(super) place: Place,
+    pub(super) place: StreamPermit,
 }
 
 /// A stream while it runs.
-pub(super) struct Session {
+pub(super) struct ChatStream {
     hub: hub::Handle,
     auth: Auth,
     caller: Caller,
-    stream: Stream,
+    stream: RequestHandle,
     incoming: Incoming,
     subscription: Subscription,
     rules: Rules,
@@ -74,7 +76,7 @@ pub(super) struct Session {
     hub_ended: bool,
     /// The client was told that the server is shutting down.
     told_draining: bool,
-    _place: Place,
+    _place: StreamPermit,
 }
 
 /// The sending side of the client.
@@ -90,8 +92,8 @@ enum Incoming {
 
 pub(super) type Requests = Streaming<Result<ChatMessage, DecodeError>>;
 
-impl Session {
-    pub(super) fn new(start: Start) -> Self {
+impl ChatStream {
+    pub(super) fn new(start: ChatStreamParts) -> Self {
         Self {
             hub: start.hub,
             auth: start.auth,
@@ -345,7 +347,7 @@ impl Session {
     }
 }
 
-impl Body for Session {
+impl Body for ChatStream {
     type Data = Bytes;
     type Error = Infallible;
 

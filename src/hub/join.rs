@@ -8,15 +8,16 @@ use futures_util::future::BoxFuture;
 use super::{Error, Handle, Joined, unasked};
 use crate::{
     batch,
-    engine::{Position, RoomName},
+    engine::Position,
     proto::user::{self, ChatMessage, chat_message::Event},
+    types::RoomName,
 };
 
 /// How a room is entered.
 #[derive(Debug, Clone, Default)]
-pub struct Entry {
+pub struct JoinOptions {
     /// Where to begin.
-    pub start: Start,
+    pub start: JoinStart,
     /// Who comes; absent: somebody.
     pub user_id: Option<Arc<str>>,
     /// Say so by `joined`.
@@ -27,7 +28,7 @@ pub struct Entry {
 
 /// Where in a room to begin.
 #[derive(Debug, Clone, Default)]
-pub enum Start {
+pub enum JoinStart {
     /// With what comes.
     #[default]
     Live,
@@ -44,7 +45,7 @@ pub enum Start {
 
 /// A room that was entered, for a subscription to follow.
 #[derive(Debug)]
-pub struct Entered {
+pub struct JoinedRoom {
     pub(super) room: RoomName,
     pub(super) joined: Joined,
     pub(super) told: bool,
@@ -59,21 +60,21 @@ pub struct Entered {
 impl Handle {
     /// [Enters](Self::enter) a room for a stream, which may not ask for the outcome for long.
     #[must_use]
-    pub fn enter_unasked(self, room: RoomName, entry: Entry) -> BoxFuture<'static, Result<Entered, Error>> {
+    pub fn enter_unasked(self, room: RoomName, entry: JoinOptions) -> BoxFuture<'static, Result<JoinedRoom, Error>> {
         unasked(self.enter(room, entry), || Err(Error::Closed))
     }
 
     /// Enters a room, for a [`Subscription`](super::Subscription) that is not in it.
-    pub async fn enter(self, room: RoomName, entry: Entry) -> Result<Entered, Error> {
-        let Entry { start, user_id, told, presence } = entry;
+    pub async fn enter(self, room: RoomName, entry: JoinOptions) -> Result<JoinedRoom, Error> {
+        let JoinOptions { start, user_id, told, presence } = entry;
         // First the receiver, then the head: a record committed between the two comes out of the receiver and is cut off below.
         let mut joined = self.join(room.clone(), user_id, presence).await?;
         let position = self.0.engine.position(&room).await?;
         let head = position.head;
         let begin = match start {
-            Start::Live => Begin::at(head),
-            Start::Last(count) => Begin::at(self.0.engine.cursor_before(&room, head, count).await?),
-            Start::After { seq, epoch } => Begin::after(seq, &epoch, &position),
+            JoinStart::Live => Begin::at(head),
+            JoinStart::Last(count) => Begin::at(self.0.engine.cursor_before(&room, head, count).await?),
+            JoinStart::After { seq, epoch } => Begin::after(seq, &epoch, &position),
         };
         let mut words = BytesMut::new();
         if told {
@@ -88,7 +89,7 @@ impl Handle {
         if let Some(listener) = &mut joined.listener {
             words.extend_from_slice(&std::mem::take(&mut listener.now));
         }
-        Ok(Entered { room, joined, told, cursor: begin.cursor, head, words })
+        Ok(JoinedRoom { room, joined, told, cursor: begin.cursor, head, words })
     }
 }
 

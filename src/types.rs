@@ -1,0 +1,7 @@
+//! Values that every room of the house may use: room names and times.
+
+mod room_name;
+mod time;
+
+pub use room_name::{BadRoomName, RoomName};
+pub use time::Time;
