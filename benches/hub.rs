@@ -62,7 +62,7 @@ impl Crowd {
     async fn gather(subscribers: usize) -> (Arc<Self>, Ground) {
         let folder = tempfile::tempdir().unwrap();
         let (engine, feeds) = support::open(folder.path());
-        let (hub, task) = hub::start(&settings(), Arc::clone(&engine), feeds.rooms, Arc::default());
+        let (hub, task) = hub::start(&settings(), engine.clone(), engine.clone(), feeds.rooms, Arc::default());
         let missing = Arc::<Missing>::default();
         for _ in 0..subscribers {
             let mut subscription = hub.subscribe(RequestHandle::default());

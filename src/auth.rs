@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::{ADMIN, Caller, Standing},
-    engine::Engine,
+    engine,
     lifecycle::EndReason,
     lifecycle::Pass,
     users::{self, Users},
@@ -170,7 +170,7 @@ pub struct Started {
 /// Sets everything up.
 pub fn start(
     settings: &Settings,
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn engine::Sessions>,
     users: Users,
     stop: &CancellationToken,
 ) -> Result<Started, StartError> {

@@ -1,6 +1,6 @@
-//! Committed messages of one room, framed for gRPC once and shared by every subscriber.
+//! Batches of messages of one room, framed for gRPC once and shared by all subscribers.
 //!
-//! The framing is gRPC's `Length-Prefixed-Message`: a byte that says "not compressed", the length as four bytes in network order, the
+//! The framing is gRPC's `Length-Prefixed-Message`: a zero byte (not compressed), the length as four bytes in network order, and the
 //! message (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use std::mem;
@@ -10,31 +10,31 @@ use prost::Message;
 
 use crate::proto::user::ChatMessage;
 
-/// Where a batch is cut.
+/// Maximum size of a batch, in bytes. A single larger message is still a batch.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// A run of framed messages of one room. Never empty.
+/// Consecutive framed messages of one room. Never empty.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Bytes,
-    /// `(seq, offset of its frame)`, ascending.
+    /// `(seq, offset of the frame in bytes)`, ascending.
     index: Vec<(u64, u32)>,
 }
 
 impl Batch {
-    /// The last `seq` in it.
+    /// Returns the last `seq` in the batch.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.index.last().map_or(0, |(seq, _)| *seq)
     }
 
-    /// Its share of a memory, in bytes, about.
+    /// Returns the approximate size in memory, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + self.index.len() * size_of::<(u64, u32)>()
     }
 
-    /// The frames above `seq`, if there are any, without a copy.
+    /// Returns the frames above `seq` without copying; `None` if there are none.
     #[must_use]
     pub fn after(&self, seq: u64) -> Option<Bytes> {
         let first = self.index.partition_point(|(own, _)| *own <= seq);
@@ -51,7 +51,7 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Adds a message that has its `seq`. Gives back the batch before it if the message no longer fits.
+    /// Adds a message. If it does not fit into the current batch, returns that batch and starts a new one.
     #[must_use]
     pub fn push(&mut self, message: &ChatMessage) -> Option<Batch> {
         let full = !self.bytes.is_empty() && self.bytes.len() + FRAME_HEADER + message.encoded_len() > MAX_BYTES;
@@ -62,13 +62,13 @@ impl Framer {
         before
     }
 
-    /// What was added since the last batch.
+    /// Returns the messages added since the last batch; `None` if there are none.
     #[must_use]
     pub fn finish(&mut self) -> Option<Batch> {
         if self.index.is_empty() {
             return None;
         }
-        // Taken whole: a part split off would keep the block of the largest batch alive as long as the smallest.
+        // Takes the whole buffer: splitting would keep a large buffer alive as long as its smallest part.
         let (bytes, index) = (mem::take(&mut self.bytes), mem::take(&mut self.index));
         Some(Batch { bytes: bytes.freeze(), index })
     }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_what_was_pushed_and_is_cut_after_any_seq() {
+    fn a_batch_holds_what_was_pushed_and_can_be_sliced_after_any_seq() {
         let mut framer = Framer::default();
         for seq in [3, 4, 9] {
             assert!(framer.push(&message(seq, "hello")).is_none());
@@ -117,13 +117,13 @@ mod tests {
             assert_eq!(seqs, left, "after {after}");
         }
         assert!(batch.after(9).is_none());
-        assert!(framer.finish().is_none(), "a batch is given once");
+        assert!(framer.finish().is_none(), "a batch is returned once");
 
         assert_eq!(unframe(batch.after(0).unwrap()).remove(0), message(3, "hello"));
     }
 
     #[test]
-    fn a_batch_is_cut_at_its_limit_and_a_message_never() {
+    fn batches_are_cut_at_the_limit_but_messages_never() {
         let mut framer = Framer::default();
         let mut batches = Vec::new();
         let long = "x".repeat(MAX_BYTES / 3);

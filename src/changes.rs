@@ -1,7 +1,7 @@
-//! What changed since: the latest value of the keys that changed last, in the order of their last changes.
+//! A log of the latest change per key, for readers that follow changes at their own pace.
 //!
-//! A reader is a version and nothing more: it costs no memory here however slow it is, and what changed again while it was away it sees once.
-//! Who waits for changes is woken by other means: a journal is plain data, for its owner to lock.
+//! A reader is only a version number: a slow one costs no memory, and sees a key that changed several times once, with its latest value.
+//! The log is plain data: its owner locks it, and wakes readers by other means.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,46 +12,46 @@ use std::{
 #[cfg(test)]
 mod model;
 
-/// The last changes of a bounded number of keys.
+/// The latest change of each of a bounded number of keys, in the order of these changes.
 #[derive(Debug)]
 pub struct ChangeLog<K, V> {
     limit: usize,
-    /// That of the last change.
+    /// The version of the last change; 0 if there was none.
     version: u64,
-    /// That of the last change that was forgotten.
-    forgotten: u64,
+    /// The version of the last change that was dropped because of the limit; 0 if none was.
+    dropped: u64,
     versions: HashMap<K, u64>,
     changes: BTreeMap<u64, (K, V)>,
 }
 
-/// What a reader had not seen.
+/// Changes that a reader has not seen yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta<K, V> {
-    /// Keys with what they became, each once, in the order of their versions.
+    /// `(version, key, value)` of each changed key, once, in ascending order of versions.
     pub changes: Vec<(u64, K, V)>,
-    /// The version up to which the reader has then seen everything.
+    /// The version to continue from: the reader has then seen everything up to it.
     pub cursor: u64,
 }
 
-/// A change that the reader had not seen was forgotten.
+/// The reader has missed changes: one that it had not seen was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("changes that were not read yet are forgotten")]
+#[error("the reader is too slow: changes that it had not read were dropped")]
 pub struct Lagged;
 
 impl<K: Clone + Eq + Hash, V: Clone> ChangeLog<K, V> {
-    /// A journal that keeps the changes of at most `limit` keys.
+    /// Creates a log that keeps the changes of at most `limit` keys.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, version: 0, forgotten: 0, versions: HashMap::new(), changes: BTreeMap::new() }
+        Self { limit, version: 0, dropped: 0, versions: HashMap::new(), changes: BTreeMap::new() }
     }
 
-    /// The version of the last change; 0: there was none. Who reads on from here sees what changes from now on.
+    /// Returns the version of the last change; 0 if there was none. A reader that starts here sees all later changes.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Notes what a key became; gives back the version of that.
+    /// Records the new value of a key; returns the version of the change. Drops the oldest change if the limit is exceeded.
     pub fn record(&mut self, key: K, value: V) -> u64 {
         self.version += 1;
         if let Some(before) = self.versions.insert(key.clone(), self.version) {
@@ -62,14 +62,14 @@ impl<K: Clone + Eq + Hash, V: Clone> ChangeLog<K, V> {
             && let Some((version, (key, _))) = self.changes.pop_first()
         {
             self.versions.remove(&key);
-            self.forgotten = version;
+            self.dropped = version;
         }
         self.version
     }
 
-    /// The changes after the cursor, the oldest first, at most `max`.
+    /// Returns at most `max` changes after the version `cursor`, the oldest first. Fails if an unseen change was dropped.
     pub fn since(&self, cursor: u64, max: usize) -> Result<Delta<K, V>, Lagged> {
-        if cursor < self.forgotten {
+        if cursor < self.dropped {
             return Err(Lagged);
         }
         let after = self.changes.range((Bound::Excluded(cursor), Bound::Unbounded)).take(max);
@@ -83,37 +83,37 @@ impl<K: Clone + Eq + Hash, V: Clone> ChangeLog<K, V> {
 mod tests {
     use super::*;
 
-    fn news(changes: &[(u64, char, u32)], cursor: u64) -> Result<Delta<char, u32>, Lagged> {
+    fn delta(changes: &[(u64, char, u32)], cursor: u64) -> Result<Delta<char, u32>, Lagged> {
         Ok(Delta { changes: changes.to_vec(), cursor })
     }
 
     #[test]
-    fn a_reader_sees_what_changed_after_its_cursor_in_pages() {
-        let mut journal = ChangeLog::new(10);
-        assert_eq!(journal.since(journal.version(), 10), news(&[], 0));
+    fn a_reader_reads_the_changes_after_its_cursor_in_pages() {
+        let mut log = ChangeLog::new(10);
+        assert_eq!(log.since(log.version(), 10), delta(&[], 0));
         for (n, key) in ('a'..='e').enumerate() {
-            assert_eq!(journal.record(key, 0), n as u64 + 1);
+            assert_eq!(log.record(key, 0), n as u64 + 1);
         }
-        assert_eq!(journal.since(2, 2), news(&[(3, 'c', 0), (4, 'd', 0)], 4));
-        assert_eq!(journal.since(4, 2), news(&[(5, 'e', 0)], 5));
-        assert_eq!(journal.since(journal.version(), 2), news(&[], 5));
+        assert_eq!(log.since(2, 2), delta(&[(3, 'c', 0), (4, 'd', 0)], 4));
+        assert_eq!(log.since(4, 2), delta(&[(5, 'e', 0)], 5));
+        assert_eq!(log.since(log.version(), 2), delta(&[], 5));
     }
 
     #[test]
-    fn a_key_that_changed_again_is_seen_once_as_it_is_now() {
-        let mut journal = ChangeLog::new(2);
+    fn a_key_that_changed_again_is_read_once_with_its_latest_value() {
+        let mut log = ChangeLog::new(2);
         for n in 1..=9 {
-            journal.record('a', n);
-            journal.record('b', n);
+            log.record('a', n);
+            log.record('b', n);
         }
-        assert_eq!(journal.since(0, 10), news(&[(17, 'a', 9), (18, 'b', 9)], 18), "and takes one place");
+        assert_eq!(log.since(0, 10), delta(&[(17, 'a', 9), (18, 'b', 9)], 18), "and counts once against the limit");
     }
 
     #[test]
-    fn a_reader_is_told_when_what_it_had_not_seen_is_forgotten() {
-        let mut journal = ChangeLog::new(2);
-        ('a'..='c').for_each(|key| _ = journal.record(key, 0));
-        assert_eq!(journal.since(0, 10), Err(Lagged));
-        assert_eq!(journal.since(1, 10), news(&[(2, 'b', 0), (3, 'c', 0)], 3), "this one had seen it");
+    fn a_reader_lags_when_a_change_that_it_had_not_read_is_dropped() {
+        let mut log = ChangeLog::new(2);
+        ('a'..='c').for_each(|key| _ = log.record(key, 0));
+        assert_eq!(log.since(0, 10), Err(Lagged));
+        assert_eq!(log.since(1, 10), delta(&[(2, 'b', 0), (3, 'c', 0)], 3), "this reader had read the dropped change");
     }
 }

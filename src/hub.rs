@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    engine::{Draft, Engine, Error as EngineError, Fed, Receipt, Refused, Signal},
+    engine::{Draft, Error as EngineError, FeedItem, Log, Receipt, Refused, Signal, Signals},
     lifecycle::RequestHandle,
     metrics::Metrics,
     types::RoomName,
@@ -120,7 +120,8 @@ pub struct Handle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    engine: Arc<dyn Engine>,
+    log: Arc<dyn Log>,
+    signals: Arc<dyn Signals>,
     inbox: mpsc::Sender<Command>,
     history: History,
     directory: Arc<Directory>,
@@ -183,28 +184,29 @@ pub struct Counts {
 #[must_use]
 pub fn start(
     settings: &Settings,
-    engine: Arc<dyn Engine>,
-    feed: mpsc::Receiver<Fed>,
+    log: Arc<dyn Log>,
+    signals: Arc<dyn Signals>,
+    feed: mpsc::Receiver<FeedItem>,
     metrics: Arc<Metrics>,
 ) -> (Handle, JoinHandle<()>) {
     let (inbox, commands) = mpsc::channel(settings.inbox);
     let directory = Arc::new(Directory::new(settings.waiting_changes, settings.watchers));
-    let history = History::new(Arc::clone(&engine), settings.history_bytes);
+    let history = History::new(Arc::clone(&log), settings.history_bytes);
     let actor = Actor::new(settings.clone(), commands, feed, Arc::clone(&directory));
     let rooms_per_stream = settings.rooms_per_stream;
-    let shared = Shared { engine, inbox, history, directory, metrics, rooms_per_stream };
+    let shared = Shared { log, signals, inbox, history, directory, metrics, rooms_per_stream };
     (Handle(Arc::new(shared)), tokio::spawn(actor.run()))
 }
 
 impl Handle {
     /// Waits for a place in the log's queue and leaves the draft there.
     pub async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
-        self.0.engine.append(draft).await
+        self.0.log.append(draft).await
     }
 
     /// The same if there is a place at once; otherwise the draft comes back.
     pub fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
-        self.0.engine.try_append(draft)
+        self.0.log.try_append(draft)
     }
 
     /// Waits for a place as a task of its own, for a stream, which may not be asked for long.
@@ -216,8 +218,8 @@ impl Handle {
 
     /// The log itself, for those who look without being there.
     #[must_use]
-    pub fn log(&self) -> &dyn Engine {
-        &*self.0.engine
+    pub fn log(&self) -> &dyn Log {
+        &*self.0.log
     }
 
     /// A subscription to no room yet, of this stream.
@@ -228,7 +230,7 @@ impl Handle {
 
     /// Tells those in a room who asked for it that a user types there, but not this stream. Best effort.
     pub fn typing(&self, room: RoomName, user_id: String, stream: &RequestHandle) {
-        self.0.engine.signal(room, Signal::Typing { user_id, stream: stream.number() });
+        self.0.signals.signal(room, Signal::Typing { user_id, stream: stream.number() });
     }
 
     /// Some stream is in a room as this user.

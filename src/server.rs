@@ -115,15 +115,16 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (folder, temporary) = data_folder(config)?;
     let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone())?, Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
-    let (hub, hub_task) = hub::start(&settings::hub(config), Arc::clone(&engine), feeds.rooms, Arc::clone(&metrics));
-    let users = users::start(settings::users(config), Arc::clone(&engine), feeds.users, Arc::clone(&metrics));
+    let (hub, hub_task) =
+        hub::start(&settings::hub(config), engine.clone(), engine.clone(), feeds.rooms, Arc::clone(&metrics));
+    let users = users::start(settings::users(config), engine.clone(), feeds.users, Arc::clone(&metrics));
     let (users, users_task) = users.await?;
 
     let tasks = net::Tasks::default();
     let limits = RateLimits::new(&settings::limit(config));
     let auth_settings = settings::auth(config, &folder);
     let auth::Started { auth, sessions, tasks: auth_tasks } =
-        auth::start(&auth_settings, Arc::clone(&engine), users.clone(), &tasks.drain)?;
+        auth::start(&auth_settings, engine.clone(), users.clone(), &tasks.drain)?;
 
     let chats = Chats::new(config.max_streams, config.max_streams_per_caller);
     let parts = rpc::ChatParts {

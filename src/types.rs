@@ -1,4 +1,4 @@
-//! Values that every room of the house may use: room names and times.
+//! Values that all modules share: room names and times.
 
 mod room_name;
 mod time;

@@ -19,7 +19,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    engine::{Conflict, Engine, Error as EngineError, User, UserChanges, UserWrite, WriteError},
+    engine::{self, Conflict, Error as EngineError, User, UserChanges, UserWrite, WriteError},
     metrics::Metrics,
     types::Time,
 };
@@ -137,7 +137,7 @@ pub struct Users(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn engine::Users>,
     model: Arc<Model>,
     watched: Arc<Watches>,
     /// The version of the engine's feed that the model is at.
@@ -150,7 +150,7 @@ struct Shared {
 /// Loads the users, and starts the task that follows the feed. It ends when the feed does, which is when the engine has closed.
 pub async fn start(
     settings: Settings,
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn engine::Users>,
     mut feed: mpsc::Receiver<UserChanges>,
     metrics: Arc<Metrics>,
 ) -> Result<(Users, JoinHandle<()>), EngineError> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rialto::{
-    engine::{Engine, Retention, embedded},
+    engine::{Engine, Log, Retention, embedded},
     proto::user::{ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, chat_message::Event},
     types::RoomName,
 };
@@ -29,7 +29,6 @@ async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
         retention: Retention::default(),
     };
     let (engine, _feeds) = embedded::open(&settings, Arc::default()).unwrap();
-    let engine: Arc<dyn Engine> = engine;
     let (mut records, mut after) = (Vec::new(), 0);
     loop {
         let page = engine.read(&RoomName::new(room).unwrap(), after, 1000).await.unwrap();

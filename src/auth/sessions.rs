@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Error, OwnKey, Settings, token::OwnClaims};
 use crate::{
-    engine::{Engine, Rotated, SecretHash, Session, User},
+    engine::{self, Rotated, SecretHash, Session, User},
     types::Time,
     users::{self, Users},
 };
@@ -53,7 +53,7 @@ pub struct Sessions(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     key: Arc<OwnKey>,
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn engine::Sessions>,
     users: Users,
     issuer: String,
     audience: String,
@@ -63,7 +63,7 @@ struct Inner {
 }
 
 impl Sessions {
-    pub(super) fn new(settings: &Settings, key: Arc<OwnKey>, engine: Arc<dyn Engine>, users: Users) -> Self {
+    pub(super) fn new(settings: &Settings, key: Arc<OwnKey>, engine: Arc<dyn engine::Sessions>, users: Users) -> Self {
         Self(Arc::new(Inner {
             key,
             engine,
@@ -138,7 +138,7 @@ impl Sessions {
 }
 
 /// Removes sessions that are over, until it is told to stop.
-pub(super) async fn purge(engine: Arc<dyn Engine>, stop: CancellationToken) {
+pub(super) async fn purge(engine: Arc<dyn engine::Sessions>, stop: CancellationToken) {
     let mut rounds = tokio::time::interval(PURGE_EVERY);
     let work = async {
         loop {
@@ -209,7 +209,6 @@ mod tests {
             retention: Retention::default(),
         };
         let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();
-        let engine: Arc<dyn Engine> = engine;
         let users = |feed| {
             let settings = users::Settings {
                 bulks: 1,
@@ -222,7 +221,7 @@ mod tests {
                 watchers: 1,
                 waiting_changes: 1,
             };
-            users::start(settings, Arc::clone(&engine), feed, Arc::default())
+            users::start(settings, engine.clone(), feed, Arc::default())
         };
         let (known, _following) = users(feeds.users).await.unwrap();
         let ada = NewUser { username: "ada".into(), email: String::new(), password: "old".into() };

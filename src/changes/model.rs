@@ -1,4 +1,4 @@
-//! The journal against a model: a list of all changes that there ever were.
+//! Compares the change log with a model: the list of all changes ever made.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -21,12 +21,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
-/// All changes: that of version `n` is the `n`th, and its value `n`.
+/// All changes: the change of version `n` is the `n`th, and its value is `n`.
 #[derive(Default)]
-struct Log(Vec<u8>);
+struct AllChanges(Vec<u8>);
 
-impl Log {
-    /// The keys that changed after a version, in the order of their last changes, with these.
+impl AllChanges {
+    /// The last change of each key that changed after a version, in ascending order.
     fn latest(&self, after: u64) -> Vec<(u64, u8)> {
         let mut seen = HashSet::new();
         let all = self.0.iter().enumerate().map(|(n, key)| (n as u64 + 1, *key));
@@ -37,16 +37,16 @@ impl Log {
     }
 }
 
-/// How far it is, and what it then thinks of each key.
+/// A reader's cursor, and the latest value that it has read of each key.
 struct Reader {
-    began: u64,
+    started: u64,
     cursor: u64,
     seen: BTreeMap<u8, u64>,
 }
 
-/// What more than `limit` other keys came after is forgotten, whether its own key came again later or not.
-fn forgotten(log: &Log, limit: usize, before: u64) -> u64 {
-    let latest = log.latest(0);
+/// The version up to which changes are dropped: at least `limit` other keys changed later. Never below `before`.
+fn dropped(all: &AllChanges, limit: usize, before: u64) -> u64 {
+    let latest = all.latest(0);
     latest.len().checked_sub(limit + 1).and_then(|n| latest.get(n)).map_or(before, |(version, _)| before.max(*version))
 }
 
@@ -54,47 +54,47 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn readers_learn_the_last_value_of_every_key_or_that_they_cannot(steps in steps(), limit in 1..10_usize) {
-        let (mut journal, mut log, mut floor) = (ChangeLog::new(limit), Log::default(), 0);
+    fn readers_read_the_latest_value_of_every_key_or_lag(steps in steps(), limit in 1..10_usize) {
+        let (mut log, mut all, mut floor) = (ChangeLog::new(limit), AllChanges::default(), 0);
         let mut readers = Vec::new();
         for step in steps {
             match step {
                 Step::Record { key } => {
-                    log.0.push(key);
-                    let version = log.0.len() as u64;
-                    prop_assert_eq!(journal.record(key, version), version);
-                    prop_assert_eq!(journal.version(), version);
-                    floor = forgotten(&log, limit, floor);
+                    all.0.push(key);
+                    let version = all.0.len() as u64;
+                    prop_assert_eq!(log.record(key, version), version);
+                    prop_assert_eq!(log.version(), version);
+                    floor = dropped(&all, limit, floor);
                 }
                 Step::NewReader => {
-                    let began = journal.version();
-                    readers.push(Reader { began, cursor: began, seen: BTreeMap::new() });
+                    let started = log.version();
+                    readers.push(Reader { started, cursor: started, seen: BTreeMap::new() });
                 }
                 Step::Read { which, max } => {
                     let count = readers.len().max(1);
                     let Some(reader) = readers.get_mut(which % count) else { continue };
-                    let expected: Vec<_> = log.latest(reader.cursor).into_iter().take(max).collect();
-                    match journal.since(reader.cursor, max) {
+                    let expected: Vec<_> = all.latest(reader.cursor).into_iter().take(max).collect();
+                    match log.since(reader.cursor, max) {
                         Err(Lagged) => prop_assert!(reader.cursor < floor),
-                        Ok(news) => {
+                        Ok(delta) => {
                             prop_assert!(reader.cursor >= floor);
-                            prop_assert!(news.changes.iter().all(|(version, _, value)| version == value));
-                            let told: Vec<_> = news.changes.iter().map(|(version, key, _)| (*version, *key)).collect();
-                            prop_assert_eq!(&told, &expected);
-                            prop_assert_eq!(news.cursor, told.last().map_or(reader.cursor, |(version, _)| *version));
-                            reader.cursor = news.cursor;
-                            reader.seen.extend(told.into_iter().map(|(version, key)| (key, version)));
+                            prop_assert!(delta.changes.iter().all(|(version, _, value)| version == value));
+                            let read: Vec<_> = delta.changes.iter().map(|(version, key, _)| (*version, *key)).collect();
+                            prop_assert_eq!(&read, &expected);
+                            prop_assert_eq!(delta.cursor, read.last().map_or(reader.cursor, |(version, _)| *version));
+                            reader.cursor = delta.cursor;
+                            reader.seen.extend(read.into_iter().map(|(version, key)| (key, version)));
                         }
                     }
                 }
             }
         }
-        prop_assert!(journal.changes.len() <= limit && journal.versions.len() == journal.changes.len());
+        prop_assert!(log.changes.len() <= limit && log.versions.len() == log.changes.len());
         for mut reader in readers {
-            if let Ok(news) = journal.since(reader.cursor, usize::MAX) {
-                prop_assert_eq!(news.cursor, journal.version());
-                reader.seen.extend(news.changes.into_iter().map(|(version, key, _)| (key, version)));
-                let truth: BTreeMap<_, _> = log.latest(reader.began).into_iter().map(|(v, key)| (key, v)).collect();
+            if let Ok(delta) = log.since(reader.cursor, usize::MAX) {
+                prop_assert_eq!(delta.cursor, log.version());
+                reader.seen.extend(delta.changes.into_iter().map(|(version, key, _)| (key, version)));
+                let truth: BTreeMap<_, _> = all.latest(reader.started).into_iter().map(|(v, key)| (key, v)).collect();
                 prop_assert_eq!(&reader.seen, &truth);
             }
         }

@@ -1,31 +1,31 @@
-//! How much of the rooms is kept.
+//! How many messages are kept, and for how long.
 
 use std::{collections::HashMap, num::NonZeroU64, time::Duration};
 
 use crate::types::{RoomName, Time};
 
-/// What is kept of a room. Nothing given: everything.
+/// What is kept of a room. A message that exceeds either limit is removed; the default keeps everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionLimits {
-    /// Messages that are no older than this.
+    /// Keeps messages up to this age. `None`: any age.
     pub age: Option<Duration>,
-    /// The last so many messages.
+    /// Keeps this many of the latest messages. `None`: any number.
     pub messages: Option<NonZeroU64>,
 }
 
-/// What is kept of all rooms. By default everything.
+/// What is kept of all rooms. The default keeps everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// Of every room without limits of its own.
+    /// The limits of every room that has none of its own.
     pub limits: RetentionLimits,
-    /// Of these rooms instead.
+    /// Rooms with limits of their own, which replace the general ones entirely.
     pub rooms: HashMap<RoomName, RetentionLimits>,
-    /// How often is looked for messages that go.
+    /// Interval between scans for messages to remove.
     pub interval: Duration,
 }
 
 impl RetentionLimits {
-    /// Whether the oldest message of a room goes now. For a log whose numbers have no holes.
+    /// Whether the limits remove the oldest message of a room. Only for logs whose numbers have no gaps.
     #[must_use]
     pub fn give_up(&self, seq: u64, time: Time, head: u64, now: Time) -> bool {
         let too_many = self.messages.is_some_and(|kept| head.saturating_sub(seq) >= kept.get());
@@ -35,13 +35,13 @@ impl RetentionLimits {
 }
 
 impl Retention {
-    /// What is kept of this room.
+    /// Returns the limits of a room.
     #[must_use]
     pub fn of(&self, room: &RoomName) -> RetentionLimits {
         self.rooms.get(room).copied().unwrap_or(self.limits)
     }
 
-    /// Whether no message ever goes.
+    /// Returns whether no message is ever removed.
     #[must_use]
     pub fn keeps_everything(&self) -> bool {
         [&self.limits].into_iter().chain(self.rooms.values()).all(|limits| *limits == RetentionLimits::default())

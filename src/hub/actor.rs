@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     batch,
-    engine::{Fed, Signal},
+    engine::{FeedItem, Signal},
     types::RoomName,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Actor {
     commands: mpsc::Receiver<Command>,
     leaves: mpsc::Sender<Leave>,
     left: mpsc::Receiver<Leave>,
-    feed: mpsc::Receiver<Fed>,
+    feed: mpsc::Receiver<FeedItem>,
     settings: Settings,
     budget: Budget,
     /// Rooms with framed records that were not sent yet. Empty between two turns.
@@ -57,7 +57,7 @@ impl Actor {
     pub(super) fn new(
         settings: Settings,
         commands: mpsc::Receiver<Command>,
-        feed: mpsc::Receiver<Fed>,
+        feed: mpsc::Receiver<FeedItem>,
         directory: Arc<Directory>,
     ) -> Self {
         let (leaves, left) = mpsc::channel(settings.memberships);
@@ -106,7 +106,7 @@ impl Actor {
 
     /// Frames what is ready, once a room, and sends it. One turn must not fill a ring by itself, or it would throw out also those who keep
     /// up: it ends at a quarter of one.
-    fn deliver(&mut self, first: Fed) {
+    fn deliver(&mut self, first: FeedItem) {
         let turn = self.settings.ring_batches * batch::MAX_BYTES / 4;
         let mut framed = self.take(first);
         while framed < turn {
@@ -123,10 +123,10 @@ impl Actor {
     }
 
     /// Says how many bytes of messages there were, or what counts as such: a turn ends, whatever comes.
-    fn take(&mut self, fed: Fed) -> usize {
+    fn take(&mut self, fed: FeedItem) -> usize {
         let records = match fed {
-            Fed::Records(records) => records,
-            Fed::Signal { room, signal: Signal::Typing { user_id, stream } } => {
+            FeedItem::Records(records) => records,
+            FeedItem::Signal { room, signal: Signal::Typing { user_id, stream } } => {
                 if let Some(room) = self.rooms.get_mut(&room) {
                     room.presence.typing(user_id, stream, Instant::now());
                 }

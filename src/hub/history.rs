@@ -15,7 +15,7 @@ use quick_cache::{
 use super::room::message;
 use crate::{
     batch::{Batch, Framer},
-    engine::{self, Engine, Error},
+    engine::{self, Error, Log},
     types::RoomName,
 };
 
@@ -28,7 +28,7 @@ const PAGE_OVERHEAD: usize = 4096 + 512;
 /// The log as readers of rooms see it.
 #[derive(Debug)]
 pub(super) struct History {
-    engine: Arc<dyn Engine>,
+    log: Arc<dyn Log>,
     pages: Cache<Key, Arc<Page>, ByBytes>,
 }
 
@@ -61,7 +61,7 @@ impl Weighter<Key, Arc<Page>> for ByBytes {
 
 impl History {
     /// Keeps about so many bytes of pages.
-    pub(super) fn new(engine: Arc<dyn Engine>, bytes: usize) -> Self {
+    pub(super) fn new(log: Arc<dyn Log>, bytes: usize) -> Self {
         // Few shards, so that each has room for several pages.
         let options =
             OptionsBuilder::new().shards(4).estimated_items_capacity(64).weight_capacity(bytes as u64).build();
@@ -70,7 +70,7 @@ impl History {
             // Only absent figures fail, and none is.
             Err(_) => Cache::with_weighter(64, bytes as u64, ByBytes),
         };
-        Self { engine, pages }
+        Self { log, pages }
     }
 
     /// The same page as [`page`](Self::page), if it is there already.
@@ -116,7 +116,7 @@ impl History {
             }
         };
         let most = STRIDE - start % STRIDE;
-        let read = self.engine.read(room, start, usize::try_from(most).unwrap_or(usize::MAX)).await?;
+        let read = self.log.read(room, start, usize::try_from(most).unwrap_or(usize::MAX)).await?;
         let page = Arc::new(Page::frame(start, read));
         // A page that does not fit is not kept, and serves this reader alone.
         _ = place.insert(Arc::clone(&page));

@@ -69,11 +69,11 @@ impl Handle {
         let JoinOptions { start, user_id, told, presence } = entry;
         // First the receiver, then the head: a record committed between the two comes out of the receiver and is cut off below.
         let mut joined = self.join(room.clone(), user_id, presence).await?;
-        let position = self.0.engine.position(&room).await?;
+        let position = self.0.log.position(&room).await?;
         let head = position.head;
         let begin = match start {
             JoinStart::Live => Begin::at(head),
-            JoinStart::Last(count) => Begin::at(self.0.engine.cursor_before(&room, head, count).await?),
+            JoinStart::Last(count) => Begin::at(self.0.log.cursor_before(&room, head, count).await?),
             JoinStart::After { seq, epoch } => Begin::after(seq, &epoch, &position),
         };
         let mut words = BytesMut::new();

@@ -128,7 +128,7 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
         waiting_changes: 10,
         watchers: 1,
     };
-    let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms, Arc::default());
+    let (hub, task) = start(&settings, engine.clone(), engine.clone(), feeds.rooms, Arc::default());
     (engine, hub, task)
 }
 

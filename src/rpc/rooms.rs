@@ -16,7 +16,7 @@ use super::{
     status::Failure,
 };
 use crate::{
-    engine::{Appended, Page, RoomInfo},
+    engine::{Appended, Page, Refused, RoomInfo},
     hub,
     proto::{
         rialto::v1::{GetHistoryRequest, GetHistoryResponse, ListRoomsRequest, PublishRequest, PublishResponse, Room},
@@ -55,7 +55,7 @@ impl ChatService for Calls {
         let message = request.into_inner().message.ok_or_else(missing)?;
         let draft = self.rules.read_published(message, &caller)?;
         let said = draft.clone();
-        let refused = |refused: crate::engine::Refused| Failure::from(refused.error);
+        let refused = |refused: Refused| Failure::from(refused.error);
         let receipt = self.hub.append(draft).await.map_err(refused)?;
         let (message, duplicate) = match receipt.await.map_err(refused)? {
             Appended::Accepted { seq, time } => (hub::message(said.into_record(seq, time)), false),

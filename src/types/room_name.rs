@@ -1,4 +1,4 @@
-//! Names of rooms.
+//! Room names.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -6,16 +6,16 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
 
-/// A name that no room can have.
+/// A string that is not a room name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a room name is 1 to {} of a-z 0-9 . _ - and starts with a letter or digit", RoomName::MAX_LEN)]
 pub struct BadRoomName;
 
 impl RoomName {
-    /// Bytes, and characters too.
+    /// Maximum length in bytes, which equals that in characters.
     pub const MAX_LEN: usize = 64;
 
-    /// Takes a name as it is, or not at all.
+    /// Checks a name; does not normalize it.
     pub fn new(name: &str) -> Result<Self, BadRoomName> {
         let letter_or_digit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let allowed = |byte: u8| letter_or_digit(byte) || matches!(byte, b'.' | b'_' | b'-');
@@ -27,10 +27,10 @@ impl RoomName {
         }
     }
 
-    /// Where everyone is who names no room.
+    /// The room of messages that name none.
     pub const LOBBY: &str = "lobby";
 
-    /// The name.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_names_are_taken_as_they_are_or_refused() {
+    fn valid_room_names_are_kept_unchanged_and_others_refused() {
         let longest = "a".repeat(64);
         for good in ["lobby", "7", "a.b_c-d", longest.as_str()] {
             assert_eq!(RoomName::new(good).unwrap().as_str(), good);

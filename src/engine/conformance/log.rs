@@ -1,13 +1,13 @@
-//! The clauses about drafts: their order, their keys, and how many rooms they make.
+//! Clauses of `Log` about appending: order, keys, and limits on rooms.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, take};
+use super::support::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, take};
 use crate::engine::{Draft, Engine, Error, Retention};
 
-pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    // All are accepted before the first is settled: their order is that of the calls.
+pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    // All are accepted before the first is awaited: their order is that of the calls.
     let mut receipts = Vec::new();
     for n in 0..20 {
         receipts.push(engine.append(draft(["a", "b"][n % 2], &n.to_string())).await.unwrap());
@@ -23,10 +23,10 @@ pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(place: impl T
     }
 }
 
-pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn a_draft_that_does_not_fit_the_queue_is_returned_and_not_appended(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     let (mut taken, mut receipts) = (Vec::new(), Vec::new());
-    // Nobody takes from the feed: sooner or later there is no place.
+    // The feed is not read, so that the queue eventually fills.
     for n in 0..200_000 {
         match engine.try_append(draft("a", &n.to_string())) {
             Ok(receipt) => {
@@ -51,8 +51,8 @@ pub(crate) async fn what_finds_no_place_at_once_comes_back_and_is_nowhere(place:
     assert_eq!(stored, taken);
 }
 
-pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
+pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
     for n in 0..10 {
         append(&*engine, ["a", "b"][n % 2], &n.to_string()).await;
     }
@@ -61,15 +61,15 @@ pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(place: impl T
     let fed = take(&mut feeds.rooms, 11).await;
     for name in ["a", "b"] {
         let of_room: Vec<_> = fed.iter().filter(|record| record.room == room(name)).cloned().collect();
-        assert_eq!(of_room, read_all(&*engine, name).await, "the feed and the log say the same");
+        assert_eq!(of_room, read_all(&*engine, name).await, "the feed and the log agree");
     }
     engine.close().await;
     assert_eq!(feeds.rooms.recv().await, None, "a duplicate is not fed");
 }
 
-pub(crate) async fn a_keyed_draft_is_appended_once(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    // In one group, and in two.
+pub(crate) async fn a_keyed_draft_is_appended_once(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    // Two duplicates that may share the group of the first, and one that cannot.
     let one = engine.append(keyed("a", "ada", "k", "first")).await.unwrap();
     let two = engine.append(keyed("a", "ada", "k", "second")).await.unwrap();
     let seq = accepted(one.await.map_err(|refused| refused.error));
@@ -77,33 +77,37 @@ pub(crate) async fn a_keyed_draft_is_appended_once(place: impl TestEngine) {
         first(two.await.map_err(|refused| refused.error)),
         first(settle(&*engine, keyed("a", "ada", "k", "third")).await),
     ] {
-        assert_eq!((again.seq, again.id.as_str(), again.text.as_str()), (seq, "k", "first"), "the first one counts");
+        assert_eq!(
+            (again.seq, again.id.as_str(), again.text.as_str()),
+            (seq, "k", "first"),
+            "the first record is returned"
+        );
     }
     assert_eq!(read_all(&*engine, "a").await.len(), 1);
-    // Ids that were not given as keys are no keys.
+    // Ids that the client did not choose are not keys.
     let unkeyed = Draft { keyed: false, ..keyed("a", "ada", "k", "other") };
     assert!(accepted(settle(&*engine, unkeyed.clone()).await) > seq);
     accepted(settle(&*engine, unkeyed).await);
 }
 
-pub(crate) async fn keys_are_apart_by_room_and_by_user(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn keys_are_distinct_by_room_and_by_user(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     for (name, user) in [("a", "ada"), ("a", "bob"), ("b", "ada")] {
         accepted(settle(&*engine, keyed(name, user, "k", "text")).await);
     }
 }
 
-pub(crate) async fn a_key_is_remembered_over_a_restart(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn a_key_survives_a_restart(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     let seq = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert_eq!(first(settle(&*engine, keyed("a", "ada", "k", "again")).await).seq, seq);
 }
 
-pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
+pub(crate) async fn concurrent_appends_are_all_kept(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..8 {
         let engine = Arc::clone(&engine);
@@ -128,63 +132,63 @@ pub(crate) async fn appends_of_many_tasks_are_all_kept(place: impl TestEngine) {
     assert!(fed.is_sorted_by(|a, b| a.seq < b.seq));
 }
 
-pub(crate) async fn a_room_too_many_is_refused_and_the_others_go_on(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn a_room_beyond_the_limit_is_refused_and_others_continue(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     for n in 0..8 {
         append(&*engine, &format!("room{n}"), "text").await;
     }
     let refused = engine.append(draft("room8", "text")).await.unwrap().await.unwrap_err();
     assert!(matches!(refused.error, Error::TooManyRooms { limit: 8 }));
-    assert_eq!(refused.draft.unwrap().text, "text", "given back: it is not in the log");
+    assert_eq!(refused.draft.unwrap().text, "text", "a refused draft is returned");
     append(&*engine, "room7", "text").await;
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert!(matches!(settle(&*engine, draft("room8", "text")).await, Err(Error::TooManyRooms { .. })));
 }
 
-/// What becomes of a message of this user.
-async fn say(engine: &dyn Engine, user_id: &str, name: &str) -> Result<(), Error> {
+/// Publishes as this user.
+async fn publish_as(engine: &dyn Engine, user_id: &str, name: &str) -> Result<(), Error> {
     settle(engine, Draft { user_id: user_id.into(), ..draft(name, "text") }).await.map(drop)
 }
 
-pub(crate) async fn the_rooms_of_a_user_are_limited_and_outlive_a_restart(place: impl TestEngine) {
-    let (engine, feeds) = place.open_with(Retention::default(), 2).await;
+pub(crate) async fn rooms_per_creator_are_limited_also_after_a_restart(store: impl TestEngine) {
+    let (engine, feeds) = store.open_with(Retention::default(), 2).await;
     for (user_id, name) in [("ada", "a"), ("bob", "b"), ("ada", "c"), ("ada", "b"), ("bob", "a")] {
-        say(&*engine, user_id, name).await.unwrap();
+        publish_as(&*engine, user_id, name).await.unwrap();
     }
     let refused = engine.append(draft("d", "text")).await.unwrap().await.unwrap_err();
     assert!(matches!(refused.error, Error::TooManyRoomsOfUser { limit: 2 }));
-    assert_eq!(refused.draft.unwrap().text, "text", "given back: it is not in the log");
+    assert_eq!(refused.draft.unwrap().text, "text", "a refused draft is returned");
     assert_eq!(engine.room(&room("d")).await.unwrap(), None);
-    say(&*engine, "ada", "c").await.expect("where there is a room, it goes on");
-    say(&*engine, "bob", "d").await.expect("another may make it");
-    say(&*engine, "ada", "d").await.expect("and then it is there for all");
+    publish_as(&*engine, "ada", "c").await.expect("the limit does not affect existing rooms");
+    publish_as(&*engine, "bob", "d").await.expect("another user may create it");
+    publish_as(&*engine, "ada", "d").await.expect("then it exists for all");
     engine.close().await;
     drop((engine, feeds));
 
-    let (engine, _feeds) = place.open_with(Retention::default(), 2).await;
+    let (engine, _feeds) = store.open_with(Retention::default(), 2).await;
     for user_id in ["ada", "bob"] {
-        let refused = say(&*engine, user_id, "e").await;
+        let refused = publish_as(&*engine, user_id, "e").await;
         assert!(matches!(refused, Err(Error::TooManyRoomsOfUser { limit: 2 })), "{user_id}: {refused:?}");
     }
     for name in ["e", "f", "g"] {
-        say(&*engine, "", name).await.expect("nobody has no limit");
+        publish_as(&*engine, "", name).await.expect("rooms without a user_id are not limited");
     }
-    say(&*engine, "eve", "h").await.unwrap();
-    let refused = say(&*engine, "eve", "i").await;
-    assert!(matches!(refused, Err(Error::TooManyRooms { limit: 8 })), "of all there are too many: {refused:?}");
+    publish_as(&*engine, "eve", "h").await.unwrap();
+    let refused = publish_as(&*engine, "eve", "i").await;
+    assert!(matches!(refused, Err(Error::TooManyRooms { limit: 8 })), "the limit on all rooms: {refused:?}");
 }
 
-pub(crate) async fn rooms_of_users_are_counted_only_where_they_are_limited(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn creators_are_stored_also_when_they_are_not_limited(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     for name in ["a", "b", "c"] {
-        say(&*engine, "ada", name).await.unwrap();
+        publish_as(&*engine, "ada", name).await.unwrap();
     }
     engine.close().await;
     drop((engine, feeds));
-    // Whose they are was kept all the same.
-    let (engine, _feeds) = place.open_with(Retention::default(), 3).await;
-    assert!(matches!(say(&*engine, "ada", "d").await, Err(Error::TooManyRoomsOfUser { limit: 3 })));
-    say(&*engine, "bob", "d").await.unwrap();
+    // Their creators were stored nevertheless.
+    let (engine, _feeds) = store.open_with(Retention::default(), 3).await;
+    assert!(matches!(publish_as(&*engine, "ada", "d").await, Err(Error::TooManyRoomsOfUser { limit: 3 })));
+    publish_as(&*engine, "bob", "d").await.unwrap();
 }

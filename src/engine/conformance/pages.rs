@@ -1,12 +1,12 @@
-//! The clauses about reading, in both directions.
+//! Clauses of `Log` about reading, in both directions.
 
 use std::sync::Arc;
 
-use super::{TestEngine, append, read_all, room};
+use super::support::{TestEngine, append, read_all, room};
 use crate::engine::{Engine, Page};
 
-pub(crate) async fn pages_are_cut_by_count_and_by_bytes(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn pages_are_cut_by_count_and_by_bytes(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let long = "x".repeat(1500);
     let mut seqs = Vec::new();
     for text in ["1", "2", "3", &long, &long, &long, &"y".repeat(9000)] {
@@ -22,15 +22,15 @@ pub(crate) async fn pages_are_cut_by_count_and_by_bytes(place: impl TestEngine) 
     let head = seqs[6];
     assert_eq!(page(0, 2).await, (seqs[..2].to_vec(), head));
     assert_eq!(page(seqs[0], 2).await, (seqs[1..3].to_vec(), head));
-    assert_eq!(page(seqs[2], 100).await, (seqs[3..5].to_vec(), head), "two of 1,500 bytes fit into 4 KiB");
-    assert_eq!(page(seqs[5], 100).await, (seqs[6..].to_vec(), head), "one too large for a page is a page");
+    assert_eq!(page(seqs[2], 100).await, (seqs[3..5].to_vec(), head), "two records of 1,500 bytes fit into 4 KiB");
+    assert_eq!(page(seqs[5], 100).await, (seqs[6..].to_vec(), head), "a record larger than a page is a page");
     for beyond in [head, head + 1, u64::MAX] {
         assert_eq!(page(beyond, 100).await, (vec![], head));
     }
     assert_eq!(engine.read(&room("none"), 0, 10).await.unwrap().records, []);
 }
 
-/// Records of which about three make a page, and their numbers.
+/// Appends records of which about three fill a page; returns their numbers.
 async fn mixed(engine: &dyn Engine) -> Vec<u64> {
     let mut seqs = Vec::new();
     for length in [1, 1, 1500, 1500, 1500, 1, 9000, 1, 2000, 2000, 2000] {
@@ -44,16 +44,16 @@ fn seqs_of(page: &Page) -> Vec<u64> {
     page.records.iter().map(|record| record.seq).collect()
 }
 
-pub(crate) async fn a_page_says_how_far_it_reaches(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn a_page_reports_how_far_it_reaches(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let seqs = mixed(&*engine).await;
     let head = seqs[10];
     for (after, max, last, why) in [
         (0, 2, seqs[1], "cut by count"),
         (0, 100, seqs[3], "cut by bytes"),
         (0, 4, seqs[3], "cut by count where bytes would have"),
-        (seqs[5], 1, seqs[6], "one too large"),
-        (seqs[9], 1, head, "full at the head"),
+        (seqs[5], 1, seqs[6], "larger than a page"),
+        (seqs[9], 1, head, "full, and at the head"),
         (seqs[9], 100, head, "ended at the head"),
         (head, 100, head, "nothing left"),
     ] {
@@ -63,14 +63,14 @@ pub(crate) async fn a_page_says_how_far_it_reaches(place: impl TestEngine) {
     }
     for after in [0, seqs[3], head] {
         let none = engine.read(&room("a"), after, 0).await.unwrap();
-        assert_eq!((none.records.len(), none.through, none.head), (0, after, head), "a page of none reaches nowhere");
+        assert_eq!((none.records.len(), none.through, none.head), (0, after, head), "an empty page does not advance");
     }
     let empty = engine.read(&room("none"), 0, 10).await.unwrap();
     assert_eq!(empty, Page { records: vec![], through: 0, floor: 0, head: 0 });
 }
 
-pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_once(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn reading_on_from_where_a_page_ends_yields_every_record_once(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let seqs = mixed(&*engine).await;
     for max in 1..=seqs.len() + 1 {
         for start in 0..=seqs.len() {
@@ -78,7 +78,7 @@ pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_onc
             loop {
                 let page = engine.read(&room("a"), through, max).await.unwrap();
                 assert!(page.records.len() <= max && page.through <= page.head);
-                assert!(page.through > through || page.through == page.head, "it gets on from {through}");
+                assert!(page.through > through || page.through == page.head, "progress from {through}");
                 read.extend(seqs_of(&page));
                 through = page.through;
                 if through == page.head {
@@ -90,19 +90,19 @@ pub(crate) async fn reading_on_from_where_a_page_reaches_yields_every_record_onc
     }
 }
 
-pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let seqs = mixed(&*engine).await;
     let head = seqs[10];
     for (before, max, expected, why) in [
         (u64::MAX, 2, &seqs[9..], "cut by count, from the head"),
-        (head, 1, &seqs[9..10], "what is below, not what is at"),
-        (seqs[5], 100, &seqs[3..5], "cut by bytes: the last ones stay"),
-        (seqs[7], 100, &seqs[6..7], "one too large is a page"),
+        (head, 1, &seqs[9..10], "records below `before`, not at it"),
+        (seqs[5], 100, &seqs[3..5], "cut by bytes: the last records are returned"),
+        (seqs[7], 100, &seqs[6..7], "a record larger than a page is a page"),
         (seqs[2], 100, &seqs[..2], "ended at the first"),
         (seqs[0], 100, &[], "nothing below"),
-        (0, 100, &[], "nothing below anything"),
-        (head, 0, &[], "none asked for"),
+        (0, 100, &[], "nothing below 0"),
+        (head, 0, &[], "max is 0"),
     ] {
         let page = engine.read_before(&room("a"), before, max).await.unwrap();
         assert_eq!((seqs_of(&page).as_slice(), page.head), (expected, head), "{why}");
@@ -112,8 +112,8 @@ pub(crate) async fn pages_backward_are_cut_by_count_and_by_bytes(place: impl Tes
     assert_eq!(engine.read_before(&room("none"), 10, 10).await.unwrap().records, []);
 }
 
-pub(crate) async fn reading_back_yields_every_record_once(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn reading_back_yields_every_record_once(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     mixed(&*engine).await;
     let all = read_all(&*engine, "a").await;
     for max in 1..=all.len() + 1 {

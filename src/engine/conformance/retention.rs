@@ -1,11 +1,11 @@
-//! The clauses about what goes, and what stays.
+//! Clauses of `Log` about retention.
 
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc, time::Duration};
 
-use super::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, until};
+use super::support::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, until};
 use crate::engine::{Engine, Receipt, Retention, RetentionLimits};
 
-/// These limits in every room, and an eye on them.
+/// These limits for every room, checked continuously.
 fn keeping(limits: RetentionLimits) -> Retention {
     Retention { limits, interval: Duration::from_millis(1), ..Retention::default() }
 }
@@ -36,12 +36,12 @@ async fn kept(engine: &dyn Engine, name: &str) -> Vec<u64> {
     read_all(engine, name).await.iter().map(|record| record.seq).collect()
 }
 
-pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl TestEngine) {
-    let (engine, _feeds) = place.open_keeping(keeping(last(5))).await;
+pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(store: impl TestEngine) {
+    let (engine, _feeds) = store.open_keeping(keeping(last(5))).await;
     let few = append_many(&*engine, "few", 5).await;
     let many = append_many(&*engine, "many", 20).await;
     floor_becomes(&*engine, "many", many[14]).await;
-    until(async || place.metrics().removed_messages.get() == 15).await;
+    until(async || store.metrics().removed_messages.get() == 15).await;
     let page = engine.read(&room("many"), 0, 100).await.unwrap();
     assert_eq!(page.records.iter().map(|record| record.seq).collect::<Vec<_>>(), many[15..]);
     assert_eq!((page.floor, page.head, page.through), (many[14], many[19], many[19]));
@@ -49,74 +49,78 @@ pub(crate) async fn the_last_messages_are_kept_and_the_head_stays(place: impl Te
     let back = engine.read_before(&room("many"), u64::MAX, 100).await.unwrap();
     assert_eq!((back.records, back.floor), (page.records, page.floor));
     let cursor = engine.cursor_before(&room("many"), many[19], 100).await.unwrap();
-    assert!((many[14]..many[15]).contains(&cursor), "all there are: {cursor}");
+    assert!((many[14]..many[15]).contains(&cursor), "all that are kept: {cursor}");
     let overtaken = engine.cursor_before(&room("many"), many[3], 2).await.unwrap();
-    assert!(overtaken <= many[3], "who follows from there would miss {} without a word", overtaken - many[3]);
+    assert!(overtaken <= many[3], "a reader from there would miss {} messages silently", overtaken - many[3]);
     assert_eq!((kept(&*engine, "few").await, engine.position(&room("few")).await.unwrap().floor), (few, 0));
 }
 
-pub(crate) async fn messages_go_when_they_are_too_old(place: impl TestEngine) {
+pub(crate) async fn messages_are_removed_when_they_are_too_old(store: impl TestEngine) {
     let young = RetentionLimits { messages: None, age: Some(Duration::from_secs(3600)) };
     let rooms = HashMap::from([(room("young"), young)]);
-    let (engine, _feeds) = place.open_keeping(Retention { rooms, ..keeping(NOTHING) }).await;
+    let (engine, _feeds) = store.open_keeping(Retention { rooms, ..keeping(NOTHING) }).await;
     let stays = append_many(&*engine, "young", 3).await;
-    // Twice: after the first time others are the oldest.
+    // Twice: the second time other messages are the oldest.
     for _ in 0..2 {
-        let goes = append_many(&*engine, "a", 3).await;
-        floor_becomes(&*engine, "a", goes[2]).await;
+        let removed = append_many(&*engine, "a", 3).await;
+        floor_becomes(&*engine, "a", removed[2]).await;
         assert_eq!(kept(&*engine, "a").await, [] as [u64; 0]);
-        assert_eq!(engine.position(&room("a")).await.unwrap().head, goes[2]);
+        assert_eq!(engine.position(&room("a")).await.unwrap().head, removed[2]);
     }
     assert_eq!(kept(&*engine, "young").await, stays);
 }
 
-pub(crate) async fn a_room_with_limits_of_its_own_has_no_others(place: impl TestEngine) {
+pub(crate) async fn limits_of_a_room_replace_the_general_ones(store: impl TestEngine) {
     let rooms = HashMap::from([(room("all"), RetentionLimits::default()), (room("two"), last(2))]);
-    let (engine, _feeds) = place.open_keeping(Retention { rooms, ..keeping(last(1)) }).await;
+    let (engine, _feeds) = store.open_keeping(Retention { rooms, ..keeping(last(1)) }).await;
     let all = append_many(&*engine, "all", 5).await;
     let two = append_many(&*engine, "two", 5).await;
-    let others = append_many(&*engine, "whatever", 5).await;
-    floor_becomes(&*engine, "whatever", others[3]).await;
+    let others = append_many(&*engine, "others", 5).await;
+    floor_becomes(&*engine, "others", others[3]).await;
     floor_becomes(&*engine, "two", two[2]).await;
     assert_eq!(kept(&*engine, "all").await, all);
     assert_eq!(kept(&*engine, "two").await, two[3..]);
-    assert_eq!(kept(&*engine, "whatever").await, others[4..]);
+    assert_eq!(kept(&*engine, "others").await, others[4..]);
 }
 
-pub(crate) async fn a_key_goes_with_its_message(place: impl TestEngine) {
-    let (engine, _feeds) = place.open_keeping(keeping(last(2))).await;
+pub(crate) async fn a_key_is_removed_with_its_message(store: impl TestEngine) {
+    let (engine, _feeds) = store.open_keeping(keeping(last(2))).await;
     let gone = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
     append(&*engine, "a", "between").await;
     let stays = accepted(settle(&*engine, keyed("a", "ada", "l", "first")).await);
     floor_becomes(&*engine, "a", gone).await;
-    assert_eq!(first(settle(&*engine, keyed("a", "ada", "l", "again")).await).seq, stays, "it is still in the log");
+    assert_eq!(
+        first(settle(&*engine, keyed("a", "ada", "l", "again")).await).seq,
+        stays,
+        "its message is still in the log"
+    );
     assert!(accepted(settle(&*engine, keyed("a", "ada", "k", "again")).await) > stays);
 }
 
-pub(crate) async fn floor_and_head_outlive_a_restart_when_every_message_is_gone(place: impl TestEngine) {
-    let (engine, feeds) = place.open_keeping(keeping(NOTHING)).await;
+pub(crate) async fn floor_and_head_survive_a_restart_when_every_message_is_removed(store: impl TestEngine) {
+    let (engine, feeds) = store.open_keeping(keeping(NOTHING)).await;
     let seqs = append_many(&*engine, "a", 3).await;
     floor_becomes(&*engine, "a", seqs[2]).await;
     let before = engine.position(&room("a")).await.unwrap();
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert_eq!(engine.position(&room("a")).await.unwrap(), before);
     let page = engine.read(&room("a"), 0, 10).await.unwrap();
     assert_eq!((page.records.len(), page.through, page.floor, page.head), (0, seqs[2], seqs[2], seqs[2]));
     assert!(append(&*engine, "a", "text").await > seqs[2], "seq never goes back");
-    assert_eq!(engine.rooms(None, 10).await.unwrap().len(), 1, "the room is there");
+    assert_eq!(engine.rooms(None, 10).await.unwrap().len(), 1, "the room still exists");
 }
 
-pub(crate) async fn publishing_goes_on_while_a_backlog_is_removed(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn publishing_continues_while_a_backlog_is_removed(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     drop(feeds);
     append_many(&*engine, "a", 3000).await;
     let stays = append_many(&*engine, "b", 100).await;
     engine.close().await;
     drop(engine);
 
-    let (engine, feeds) = place.open_keeping(keeping(last(100))).await;
+    let (engine, feeds) = store.open_keeping(keeping(last(100))).await;
     drop(feeds);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -133,5 +137,5 @@ pub(crate) async fn publishing_goes_on_while_a_backlog_is_removed(place: impl Te
     floor_becomes(&*engine, "a", published[99]).await;
     assert_eq!(kept(&*engine, "a").await, published[100..]);
     assert_eq!(kept(&*engine, "b").await, stays);
-    until(async || place.metrics().removed_messages.get() == 3100).await;
+    until(async || store.metrics().removed_messages.get() == 3100).await;
 }

@@ -1,10 +1,10 @@
-//! The clauses about where rooms stand, and which there are.
+//! Clauses of `Log` about the positions and the list of rooms.
 
-use super::{TestEngine, append, draft, read_all, room, settle, take};
+use super::support::{TestEngine, append, draft, read_all, room, settle, take};
 use crate::engine::{Position, RoomInfo};
 
-pub(crate) async fn position_is_at_least_what_was_acknowledged(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
+pub(crate) async fn position_is_at_least_what_was_acknowledged(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
     let empty = engine.position(&room("a")).await.unwrap();
     assert_eq!((empty.floor, empty.head), (0, 0));
     for n in 0..50 {
@@ -15,20 +15,20 @@ pub(crate) async fn position_is_at_least_what_was_acknowledged(place: impl TestE
     }
 }
 
-pub(crate) async fn position_and_epoch_outlive_a_restart(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn position_and_epoch_survive_a_restart(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     append(&*engine, "a", "text").await;
     let before: Position = engine.position(&room("a")).await.unwrap();
     assert_eq!(engine.position(&room("empty")).await.unwrap().epoch, before.epoch, "one epoch for all rooms");
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert_eq!(engine.position(&room("a")).await.unwrap(), before);
     assert!(append(&*engine, "a", "text").await > before.head, "seq never goes back");
 }
 
-pub(crate) async fn a_cursor_lies_before_the_last_records(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn a_cursor_lies_before_the_last_records(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     assert_eq!(engine.cursor_before(&room("none"), 0, 10).await.unwrap(), 0);
     let mut seqs = Vec::new();
     for n in 0..5 {
@@ -43,11 +43,11 @@ pub(crate) async fn a_cursor_lies_before_the_last_records(place: impl TestEngine
         }
     }
     let beyond = engine.cursor_before(&room("a"), u64::MAX, 2).await.unwrap();
-    assert!((seqs[2]..seqs[3]).contains(&beyond), "a head from elsewhere hides nothing: {beyond}");
+    assert!((seqs[2]..seqs[3]).contains(&beyond), "a head above the room's own is clamped: {beyond}");
 }
 
-pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     let mut expected = Vec::new();
     for name in ["b", "a", "a.b", "a-b", "0"] {
         append(&*engine, name, "first").await;
@@ -61,11 +61,11 @@ pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl Tes
     for info in &expected {
         assert_eq!(engine.room(&info.name).await.unwrap().as_ref(), Some(info));
     }
-    assert_eq!(engine.room(&room("asked-about")).await.unwrap(), None, "nothing was ever said there");
+    assert_eq!(engine.room(&room("asked-about")).await.unwrap(), None, "nothing was published there");
 
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     for max in 1..=6 {
         let mut listed: Vec<RoomInfo> = Vec::new();
         loop {
@@ -75,20 +75,20 @@ pub(crate) async fn rooms_are_listed_in_the_order_of_their_names(place: impl Tes
                 break;
             }
             listed.extend(page);
-            assert!(listed.len() <= expected.len(), "each once: {listed:?}");
+            assert!(listed.len() <= expected.len(), "every room once: {listed:?}");
         }
         assert_eq!(listed, expected, "in pages of {max}");
     }
     assert_eq!(
         engine.rooms(Some(&room("a.a")), 1).await.unwrap()[0].name,
         room("a.b"),
-        "after a name that is no room's"
+        "after a name that no room has"
     );
     assert_eq!(engine.rooms(None, 0).await.unwrap(), []);
 }
 
-pub(crate) async fn a_refused_room_is_nowhere(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn a_refused_room_does_not_exist(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     for n in 0..8 {
         append(&*engine, &format!("room{n}"), "text").await;
     }

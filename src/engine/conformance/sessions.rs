@@ -1,10 +1,13 @@
-//! The clauses about sessions.
+//! Clauses of `Sessions`.
 
 use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{PASSWORD, TestEngine, append, next, user, write};
+use super::{
+    support::{TestEngine, append},
+    users::{PASSWORD, next, user, write},
+};
 use crate::engine::{Conflict, Engine, Error, PasswordHash, Rotated, SecretHash, Session, User, UserChange, UserWrite};
 use crate::types::Time;
 
@@ -12,12 +15,12 @@ fn secret(n: u8) -> SecretHash {
     SecretHash([n; 32])
 }
 
-/// In so many seconds, or so many seconds ago.
+/// The time this many seconds from now; negative: ago.
 fn from_now(seconds: i64) -> Time {
     Time(Time::now().0 + seconds * 1_000_000_000)
 }
 
-/// One that began just now, under the secret 1, and is good for an hour.
+/// A session created now, with secret 1, that expires in an hour.
 fn session(user: Uuid) -> Session {
     let now = Time::now();
     Session {
@@ -29,32 +32,32 @@ fn session(user: Uuid) -> Session {
     }
 }
 
-/// The same, begun at this time.
-fn begun(user: Uuid, created_at: i64) -> Session {
+/// The same, created at another time.
+fn created_at(user: Uuid, created_at: i64) -> Session {
     Session { created_at: Time(created_at), ..session(user) }
 }
 
-async fn somebody(engine: &dyn Engine, username: &str) -> Arc<User> {
-    let somebody = user(username, "");
-    write(engine, vec![UserWrite::Create(Arc::clone(&somebody))]).await.unwrap();
-    somebody
+async fn new_user(engine: &dyn Engine, username: &str) -> Arc<User> {
+    let user = user(username, "");
+    write(engine, vec![UserWrite::Create(Arc::clone(&user))]).await.unwrap();
+    user
 }
 
-/// Begins it by the password that everybody has.
-async fn begin(engine: &dyn Engine, session: &Session, keep: usize) -> Result<bool, Error> {
+/// Creates a session with the password that all test users have.
+async fn try_create(engine: &dyn Engine, session: &Session, keep: usize) -> Result<bool, Error> {
     engine.create_session(session.clone(), &PasswordHash(PASSWORD.into()), keep).await
 }
 
 async fn create(engine: &dyn Engine, session: &Session) {
-    assert!(begin(engine, session, usize::MAX).await.unwrap(), "its user is there");
+    assert!(try_create(engine, session, usize::MAX).await.unwrap(), "its user exists");
 }
 
 async fn rotate(engine: &dyn Engine, id: Uuid, from: u8, to: u8) -> Rotated {
     engine.rotate_session(id, secret(from), secret(to), from_now(3600)).await.unwrap()
 }
 
-/// What there is of a session, seen by one whom a last rotation does not disturb.
-async fn is_there(engine: &dyn Engine, session: &Session) -> bool {
+/// Whether a session exists. Rotates it to its own secret, which changes nothing.
+async fn exists(engine: &dyn Engine, session: &Session) -> bool {
     match engine.rotate_session(session.id, session.secret, session.secret, session.expires_at).await.unwrap() {
         Rotated::To(_) => true,
         Rotated::Unknown => false,
@@ -62,17 +65,17 @@ async fn is_there(engine: &dyn Engine, session: &Session) -> bool {
     }
 }
 
-async fn which_are_there<const N: usize>(engine: &dyn Engine, sessions: &[Session; N]) -> [bool; N] {
-    let mut there = [false; N];
-    for (there, session) in there.iter_mut().zip(sessions) {
-        *there = is_there(engine, session).await;
+async fn which_exist<const N: usize>(engine: &dyn Engine, sessions: &[Session; N]) -> [bool; N] {
+    let mut found = [false; N];
+    for (found, session) in found.iter_mut().zip(sessions) {
+        *found = exists(engine, session).await;
     }
-    there
+    found
 }
 
-pub(crate) async fn a_session_goes_on_by_its_last_secret(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn a_session_continues_by_its_current_secret(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let first = session(ada.id);
     create(&*engine, &first).await;
     for n in 1..4 {
@@ -85,23 +88,26 @@ pub(crate) async fn a_session_goes_on_by_its_last_secret(place: impl TestEngine)
     assert!(matches!(rotate(&*engine, Uuid::now_v7(), 1, 2).await, Rotated::Unknown));
 }
 
-pub(crate) async fn a_secret_used_twice_ends_its_session(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn a_secret_used_twice_ends_its_session(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let (stolen, other) = (session(ada.id), session(ada.id));
     create(&*engine, &stolen).await;
     create(&*engine, &other).await;
     assert!(matches!(rotate(&*engine, stolen.id, 1, 2).await, Rotated::To(_)));
     assert!(matches!(rotate(&*engine, stolen.id, 1, 3).await, Rotated::Reused));
     for last in 1..4 {
-        assert!(matches!(rotate(&*engine, stolen.id, last, 9).await, Rotated::Unknown), "neither of both goes on");
+        assert!(
+            matches!(rotate(&*engine, stolen.id, last, 9).await, Rotated::Unknown),
+            "neither holder continues the session"
+        );
     }
-    assert!(is_there(&*engine, &other).await);
+    assert!(exists(&*engine, &other).await);
 }
 
-pub(crate) async fn of_many_rotations_at_once_one_succeeds(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn of_concurrent_rotations_one_succeeds(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let contested = session(ada.id);
     create(&*engine, &contested).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -116,64 +122,67 @@ pub(crate) async fn of_many_rotations_at_once_one_succeeds(place: impl TestEngin
     assert_eq!((to, reused, outcomes.len()), (1, 1, 16), "{outcomes:?}");
 }
 
-pub(crate) async fn a_session_that_cannot_be_is_refused_alone(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
+pub(crate) async fn an_invalid_session_is_refused_without_affecting_others(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let (ada, bob) = (new_user(&*engine, "ada").await, new_user(&*engine, "bob").await);
     let orphan = session(Uuid::now_v7());
     let first = session(ada.id);
     let taken = Session { user: bob.id, secret: secret(2), ..first.clone() };
-    // What is written together with these must not suffer.
+    // Writes in the same group must not be affected.
     let (message, created, none, second) = tokio::join!(
         append(&*engine, "a", "text"),
-        begin(&*engine, &first, 10),
-        begin(&*engine, &orphan, 10),
-        begin(&*engine, &taken, 10),
+        try_create(&*engine, &first, 10),
+        try_create(&*engine, &orphan, 10),
+        try_create(&*engine, &taken, 10),
     );
     assert!(created.unwrap());
-    assert!(!none.unwrap(), "there is no such user");
+    assert!(!none.unwrap(), "no such user");
     assert!(matches!(second, Err(Error::Unavailable(_))), "the id is taken: {second:?}");
-    assert!(!is_there(&*engine, &orphan).await);
+    assert!(!exists(&*engine, &orphan).await);
     let rotated = rotate(&*engine, first.id, 1, 2).await;
-    assert!(matches!(&rotated, Rotated::To(session) if session.user == ada.id), "the first one counts: {rotated:?}");
-    assert!(append(&*engine, "a", "text").await > message, "the log goes on");
+    assert!(
+        matches!(&rotated, Rotated::To(session) if session.user == ada.id),
+        "the existing session stays: {rotated:?}"
+    );
+    assert!(append(&*engine, "a", "text").await > message, "the log continues");
 }
 
-pub(crate) async fn of_too_many_sessions_of_a_user_the_oldest_end(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
-    let others = begun(bob.id, 1);
+pub(crate) async fn beyond_the_limit_a_users_oldest_sessions_end(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let (ada, bob) = (new_user(&*engine, "ada").await, new_user(&*engine, "bob").await);
+    let others = created_at(bob.id, 1);
     create(&*engine, &others).await;
-    // The order of neither ids nor calls; and the last one by a clock that has stepped back.
-    let sessions = [30, 10, 40, 20].map(|created_at| begun(ada.id, created_at));
+    // Creation times that follow neither ids nor calls; the last session is created after the clock stepped back.
+    let sessions = [30, 10, 40, 20].map(|time| created_at(ada.id, time));
     for session in &sessions {
         create(&*engine, session).await;
     }
-    assert_eq!(which_are_there(&*engine, &sessions).await, [true; 4], "they may be many");
-    let new = begun(ada.id, 5);
-    assert!(begin(&*engine, &new, 3).await.unwrap());
-    assert_eq!(which_are_there(&*engine, &sessions).await, [true, false, true, false]);
-    assert!(is_there(&*engine, &new).await && is_there(&*engine, &others).await);
+    assert_eq!(which_exist(&*engine, &sessions).await, [true; 4], "within the limit");
+    let new = created_at(ada.id, 5);
+    assert!(try_create(&*engine, &new, 3).await.unwrap());
+    assert_eq!(which_exist(&*engine, &sessions).await, [true, false, true, false]);
+    assert!(exists(&*engine, &new).await && exists(&*engine, &others).await);
     let only = session(ada.id);
-    assert!(begin(&*engine, &only, 1).await.unwrap());
-    assert_eq!(which_are_there(&*engine, &sessions).await, [false; 4]);
-    assert!(is_there(&*engine, &only).await && !is_there(&*engine, &new).await);
+    assert!(try_create(&*engine, &only, 1).await.unwrap());
+    assert_eq!(which_exist(&*engine, &sessions).await, [false; 4]);
+    assert!(exists(&*engine, &only).await && !exists(&*engine, &new).await);
 }
 
-pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn an_expired_session_behaves_as_if_it_did_not_exist(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let expired = Session { expires_at: from_now(-1), ..session(ada.id) };
     create(&*engine, &expired).await;
     for used in [1, 7] {
         assert!(matches!(rotate(&*engine, expired.id, used, 2).await, Rotated::Unknown));
     }
-    // It takes no place: the older one, which is good, stays.
-    let (good, new) = (begun(ada.id, 1), session(ada.id));
+    // It does not count: the older session, which is valid, stays.
+    let (good, new) = (created_at(ada.id, 1), session(ada.id));
     create(&*engine, &good).await;
     create(&*engine, &Session { expires_at: from_now(-1), ..session(ada.id) }).await;
-    assert!(begin(&*engine, &new, 2).await.unwrap());
-    assert_eq!(which_are_there(&*engine, &[good, new]).await, [true, true]);
-    // The end that counts is that of the last rotation.
+    assert!(try_create(&*engine, &new, 2).await.unwrap());
+    assert_eq!(which_exist(&*engine, &[good, new]).await, [true, true]);
+    // The expiry is that of the last rotation.
     let short = session(ada.id);
     create(&*engine, &short).await;
     let rotated = engine.rotate_session(short.id, secret(1), secret(2), from_now(-1)).await.unwrap();
@@ -181,23 +190,23 @@ pub(crate) async fn an_expired_session_is_as_good_as_none(place: impl TestEngine
     assert!(matches!(rotate(&*engine, short.id, 2, 3).await, Rotated::Unknown));
 }
 
-pub(crate) async fn a_revoked_session_is_gone(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn a_revoked_session_has_ended(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let sessions = [session(ada.id), session(ada.id)];
     for session in &sessions {
         create(&*engine, session).await;
     }
     assert_eq!(engine.revoke_session(sessions[0].id).await.unwrap(), Some(ada.id));
-    assert_eq!(which_are_there(&*engine, &sessions).await, [false, true]);
+    assert_eq!(which_exist(&*engine, &sessions).await, [false, true]);
     assert_eq!(engine.revoke_session(sessions[0].id).await.unwrap(), None);
 }
 
-pub(crate) async fn what_has_expired_is_purged_and_counted(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn expired_sessions_are_purged_and_counted(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let (past, future) = (from_now(-100), from_now(100));
-    // Far more than one write may take.
+    // More than one write removes.
     let expired = Session { expires_at: future, ..session(ada.id) };
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..600 {
@@ -208,16 +217,16 @@ pub(crate) async fn what_has_expired_is_purged_and_counted(place: impl TestEngin
     let stays = Session { expires_at: Time(future.0 + 1), ..session(ada.id) };
     create(&*engine, &stays).await;
     assert_eq!(engine.purge_sessions(past).await.unwrap(), 0);
-    assert_eq!(engine.purge_sessions(future).await.unwrap(), 0, "before, not at");
+    assert_eq!(engine.purge_sessions(future).await.unwrap(), 0, "expiry before, not at, the given time");
     assert_eq!(engine.purge_sessions(stays.expires_at).await.unwrap(), 600);
-    assert!(is_there(&*engine, &stays).await);
+    assert!(exists(&*engine, &stays).await);
     assert_eq!(engine.purge_sessions(Time(i64::MAX)).await.unwrap(), 1);
-    assert!(!is_there(&*engine, &stays).await);
+    assert!(!exists(&*engine, &stays).await);
 }
 
-pub(crate) async fn sessions_end_with_their_user(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
-    let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
+pub(crate) async fn sessions_end_with_their_user(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
+    let (ada, bob) = (new_user(&*engine, "ada").await, new_user(&*engine, "bob").await);
     let sessions = [session(ada.id), session(ada.id), session(bob.id)];
     for session in &sessions {
         create(&*engine, session).await;
@@ -225,52 +234,52 @@ pub(crate) async fn sessions_end_with_their_user(place: impl TestEngine) {
     let delete = UserWrite::Delete { id: ada.id, revision: 1 };
     let refused = write(&*engine, vec![delete.clone(), UserWrite::Create(user("bob", ""))]).await;
     assert_eq!(refused, Err((1, Conflict::UsernameTaken)));
-    assert_eq!(which_are_there(&*engine, &sessions).await, [true; 3], "all or none");
+    assert_eq!(which_exist(&*engine, &sessions).await, [true; 3], "all or none");
     write(&*engine, vec![delete]).await.unwrap();
-    assert_eq!(which_are_there(&*engine, &sessions).await, [false, false, true]);
-    assert!(!begin(&*engine, &session(ada.id), 10).await.unwrap());
+    assert_eq!(which_exist(&*engine, &sessions).await, [false, false, true]);
+    assert!(!try_create(&*engine, &session(ada.id), 10).await.unwrap());
     for _ in 0..2 {
         feeds.users.recv().await.unwrap();
     }
     let fed = feeds.users.recv().await.unwrap();
-    assert!(matches!(fed.changes[..], [UserChange::Deleted { .. }]), "sessions are nothing of the feed's");
+    assert!(matches!(fed.changes[..], [UserChange::Deleted { .. }]), "sessions are not part of the feed");
 }
 
-pub(crate) async fn sessions_end_when_the_password_changes(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let (ada, bob) = (somebody(&*engine, "ada").await, somebody(&*engine, "bob").await);
+pub(crate) async fn sessions_end_when_the_password_changes(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let (ada, bob) = (new_user(&*engine, "ada").await, new_user(&*engine, "bob").await);
     let others = session(bob.id);
     create(&*engine, &others).await;
     let hash = |hash: &str| PasswordHash(hash.into());
     let mut now = ada;
-    // Each time first a change of something else, and one that is taken back.
+    // Each round first changes something else, and then makes a change that is rolled back.
     for password in [Some(hash("other")), Some(hash("third")), None] {
         let (own, before) = (session(now.id), now.password.clone().unwrap());
         assert!(engine.create_session(own.clone(), &before, 10).await.unwrap());
         now = next(&now, |user| user.roles = vec!["else".into()]);
         write(&*engine, vec![UserWrite::Replace(Arc::clone(&now))]).await.unwrap();
-        assert!(is_there(&*engine, &own).await, "the password is the same");
+        assert!(exists(&*engine, &own).await, "the password is the same");
         now = next(&now, |user| user.password = password.clone());
         let change = UserWrite::Replace(Arc::clone(&now));
         let refused = write(&*engine, vec![change.clone(), UserWrite::Create(user("bob", ""))]).await;
         assert_eq!(refused, Err((1, Conflict::UsernameTaken)));
-        assert!(is_there(&*engine, &own).await, "all or none");
+        assert!(exists(&*engine, &own).await, "all or none");
         write(&*engine, vec![change]).await.unwrap();
-        assert!(!is_there(&*engine, &own).await, "{password:?}");
+        assert!(!exists(&*engine, &own).await, "{password:?}");
         let late = session(now.id);
-        assert!(!engine.create_session(late.clone(), &before, 10).await.unwrap(), "the password of before");
-        assert!(!is_there(&*engine, &late).await);
+        assert!(!engine.create_session(late.clone(), &before, 10).await.unwrap(), "the previous password");
+        assert!(!exists(&*engine, &late).await);
     }
-    // Where there was none, one is given.
+    // From no password to one.
     let change = next(&now, |user| user.password = Some(hash("last")));
     write(&*engine, vec![UserWrite::Replace(change)]).await.unwrap();
     assert!(engine.create_session(session(now.id), &hash("last"), 10).await.unwrap());
-    assert!(is_there(&*engine, &others).await);
+    assert!(exists(&*engine, &others).await);
 }
 
-pub(crate) async fn sessions_outlive_a_restart(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn sessions_survive_a_restart(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     let sessions = [session(ada.id), session(ada.id), session(ada.id)];
     for session in &sessions {
         create(&*engine, session).await;
@@ -279,32 +288,32 @@ pub(crate) async fn sessions_outlive_a_restart(place: impl TestEngine) {
     engine.revoke_session(sessions[1].id).await.unwrap();
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert!(matches!(rotate(&*engine, sessions[0].id, 2, 3).await, Rotated::To(_)));
     assert!(matches!(rotate(&*engine, sessions[1].id, 1, 2).await, Rotated::Unknown));
     assert!(matches!(rotate(&*engine, sessions[2].id, 2, 3).await, Rotated::Reused));
 }
 
-pub(crate) async fn sessions_go_on_after_seal_and_fail_after_close(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
-    let ada = somebody(&*engine, "ada").await;
+pub(crate) async fn sessions_continue_after_seal_and_fail_after_close(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
+    let ada = new_user(&*engine, "ada").await;
     engine.seal().await;
     let sessions = [session(ada.id), session(ada.id)];
     for session in &sessions {
         create(&*engine, session).await;
     }
-    assert_eq!(which_are_there(&*engine, &sessions).await, [true; 2]);
+    assert_eq!(which_exist(&*engine, &sessions).await, [true; 2]);
     assert_eq!(engine.revoke_session(sessions[0].id).await.unwrap(), Some(ada.id));
     assert_eq!(engine.purge_sessions(Time(i64::MAX)).await.unwrap(), 1);
     engine.close().await;
     let closed = async {
-        let created = begin(&*engine, &session(ada.id), 10).await;
+        let created = try_create(&*engine, &session(ada.id), 10).await;
         let rotated = engine.rotate_session(sessions[1].id, secret(1), secret(2), from_now(1)).await;
         let revoked = engine.revoke_session(sessions[1].id).await;
         let purged = engine.purge_sessions(Time(i64::MAX)).await;
         (created, rotated, revoked, purged)
     };
-    let closed = tokio::time::timeout(Duration::from_secs(10), closed).await.expect("nobody waits for what has ended");
+    let closed = tokio::time::timeout(Duration::from_secs(10), closed).await.expect("calls after close do not wait");
     assert!(
         matches!(closed, (Err(Error::Stopped), Err(Error::Stopped), Err(Error::Stopped), Err(Error::Stopped))),
         "{closed:?}"

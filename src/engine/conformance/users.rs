@@ -1,14 +1,14 @@
-//! The clauses about users.
+//! Clauses of `Users`.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::TestEngine;
+use super::support::TestEngine;
 use crate::engine::{Conflict, Engine, PasswordHash, User, UserChange, UserChanges, UserWrite, WriteError};
 use crate::types::Time;
 
-/// The hash of everybody's password.
+/// The password hash of all test users.
 pub(crate) const PASSWORD: &str = "$argon2id$…";
 
 pub(crate) fn user(username: &str, email: &str) -> Arc<User> {
@@ -26,6 +26,7 @@ pub(crate) fn user(username: &str, email: &str) -> Arc<User> {
     })
 }
 
+/// The next revision of a user, with a change.
 pub(super) fn next(before: &User, change: impl FnOnce(&mut User)) -> Arc<User> {
     let mut user = User { revision: before.revision + 1, ..before.clone() };
     change(&mut user);
@@ -44,8 +45,8 @@ pub(super) async fn write(engine: &dyn Engine, writes: Vec<UserWrite>) -> Result
     }
 }
 
-pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl TestEngine) {
-    let (engine, feeds) = place.open().await;
+pub(crate) async fn users_are_stored_replaced_and_deleted(store: impl TestEngine) {
+    let (engine, feeds) = store.open().await;
     let ada = user("Ada", "ada@example.com");
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada))]).await.unwrap();
     assert_eq!(stored(&*engine).await, [User::clone(&ada)]);
@@ -56,7 +57,7 @@ pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl TestEngine
     write(&*engine, vec![UserWrite::Replace(Arc::clone(&changed))]).await.unwrap();
     engine.close().await;
     drop((engine, feeds));
-    let (engine, _feeds) = place.open().await;
+    let (engine, _feeds) = store.open().await;
     assert_eq!(stored(&*engine).await, [User::clone(&changed)]);
     write(&*engine, vec![UserWrite::Delete { id: ada.id, revision: 2 }]).await.unwrap();
     assert_eq!(stored(&*engine).await, []);
@@ -65,23 +66,23 @@ pub(crate) async fn users_are_stored_replaced_and_deleted(place: impl TestEngine
     assert_eq!(write(&*engine, vec![UserWrite::Replace(changed)]).await, Err((0, Conflict::NoSuchUser)));
 }
 
-pub(crate) async fn usernames_and_emails_are_unique(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn usernames_and_emails_are_unique(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let (ada, bob) = (user("ada", "ada@example.com"), user("bob", ""));
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada)), UserWrite::Create(Arc::clone(&bob))]).await.unwrap();
     let create = |user| vec![UserWrite::Create(user)];
     assert_eq!(write(&*engine, create(user("ADA", ""))).await, Err((0, Conflict::UsernameTaken)));
     assert_eq!(write(&*engine, create(user("eve", "Ada@Example.com"))).await, Err((0, Conflict::EmailTaken)));
-    let thief = next(&bob, |bob| bob.username_key = "ada".into());
-    assert_eq!(write(&*engine, vec![UserWrite::Replace(thief)]).await, Err((0, Conflict::UsernameTaken)));
+    let taken = next(&bob, |user| user.username_key = "ada".into());
+    assert_eq!(write(&*engine, vec![UserWrite::Replace(taken)]).await, Err((0, Conflict::UsernameTaken)));
     write(&*engine, create(user("eve", ""))).await.unwrap();
-    // A name that was given up is free.
+    // A name is free again once its user is renamed.
     let renamed = next(&ada, |ada| ada.username_key = "countess".into());
     write(&*engine, vec![UserWrite::Replace(renamed), UserWrite::Create(user("ada", ""))]).await.unwrap();
 }
 
-pub(crate) async fn a_stale_revision_changes_nothing(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn a_stale_revision_changes_nothing(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let ada = user("ada", "");
     write(&*engine, vec![UserWrite::Create(Arc::clone(&ada))]).await.unwrap();
     let second = next(&ada, |ada| ada.roles = vec![]);
@@ -93,19 +94,19 @@ pub(crate) async fn a_stale_revision_changes_nothing(place: impl TestEngine) {
     assert_eq!(stored(&*engine).await, [User::clone(&second)]);
 }
 
-pub(crate) async fn many_users_are_created_all_or_none(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
+pub(crate) async fn many_users_are_created_all_or_none(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
     let users = ["a", "b", "c", "B", "d"].map(|name| UserWrite::Create(user(name, "")));
     assert_eq!(write(&*engine, users.to_vec()).await, Err((3, Conflict::UsernameTaken)));
     assert_eq!(stored(&*engine).await, []);
     write(&*engine, users[..3].to_vec()).await.unwrap();
     assert_eq!(stored(&*engine).await.len(), 3);
     let fed = feeds.users.recv().await.unwrap();
-    assert_eq!(fed.changes.len(), 3, "what was taken back is not fed");
+    assert_eq!(fed.changes.len(), 3, "the refused call emitted nothing");
 }
 
-pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(place: impl TestEngine) {
-    let (engine, mut feeds) = place.open().await;
+pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
     let ada = user("ada", "");
     let writes = [
         UserWrite::Create(Arc::clone(&ada)),
@@ -127,8 +128,8 @@ pub(crate) async fn users_come_out_of_the_feed_in_the_order_of_their_versions(pl
     }
 }
 
-pub(crate) async fn users_load_in_pages_in_the_order_of_ids(place: impl TestEngine) {
-    let (engine, _feeds) = place.open().await;
+pub(crate) async fn users_load_in_pages_in_the_order_of_ids(store: impl TestEngine) {
+    let (engine, _feeds) = store.open().await;
     let mut ids = Vec::new();
     for n in 0..10 {
         let user = user(&n.to_string(), "");

@@ -1,4 +1,4 @@
-//! How many rooms each user has brought into being. The writer alone asks, and only when a room is made.
+//! Counts the rooms that each user has created. Used by the writer only, when a room is created.
 
 use std::collections::HashMap;
 
@@ -6,13 +6,13 @@ use rusqlite::Connection;
 
 use crate::engine::Error;
 
-/// The rooms of each creator, those of the group under way included.
+/// Number of rooms per creator, including those of the current group.
 #[derive(Debug)]
 pub(super) struct Creators {
     counts: HashMap<String, usize>,
-    /// The creators of the group's rooms. Empty between groups.
+    /// The creators of the current group's rooms. Empty between groups.
     uncommitted: Vec<String>,
-    /// Rooms that one user may have made; 0: any number, and none is counted.
+    /// Maximum number of rooms per creator; 0: unlimited, and nothing is counted.
     limit: usize,
 }
 
@@ -27,7 +27,7 @@ impl Creators {
         Ok(Self { counts, uncommitted: Vec::new(), limit })
     }
 
-    /// Counts one more room of this user, if there may be one.
+    /// Counts one more room of this user, or fails if the limit is reached.
     pub(super) fn count(&mut self, user_id: &str) -> Result<(), Error> {
         if self.limit == 0 || user_id.is_empty() {
             return Ok(());
@@ -41,13 +41,13 @@ impl Creators {
         Ok(())
     }
 
-    /// The group is committed.
-    pub(super) fn keep(&mut self) {
+    /// Keeps the counts of the group after its commit.
+    pub(super) fn commit(&mut self) {
         self.uncommitted.clear();
     }
 
-    /// The group has failed, and its rooms with it.
-    pub(super) fn forget(&mut self) {
+    /// Takes back the counts of a group that was rolled back.
+    pub(super) fn roll_back(&mut self) {
         for user_id in self.uncommitted.drain(..) {
             if let Some(count) = self.counts.get_mut(&user_id) {
                 *count = count.saturating_sub(1);

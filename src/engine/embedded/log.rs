@@ -1,4 +1,4 @@
-//! What a group of writes does to rooms and messages.
+//! Appends and removes messages within the transaction of a group of writes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,28 +12,28 @@ use super::{
 use crate::engine::{Appended, Draft, Error, RetentionLimits};
 use crate::types::{RoomName, Time};
 
-/// Messages removed by one write, at most: so few that a publish in the same group is not kept waiting.
+/// Maximum number of messages that one write removes: few enough not to delay appends in the same group.
 pub(super) const CHUNK: usize = 256;
 
-/// The writer's view of the rooms: what is published, and over it what its group has done so far.
+/// The writer's view of the rooms: the published state, overlaid with the changes of the current group.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct RoomLog {
     published: Arc<Rooms>,
-    /// Rooms as the group leaves them. Empty between groups.
+    /// Rooms changed by the current group, as it leaves them. Empty between groups.
     changed: HashMap<RoomName, Room>,
-    /// How many of these are new.
+    /// Number of rooms in `changed` that are new.
     created: usize,
-    /// Rooms that may exist.
+    /// Maximum number of rooms.
     limit: usize,
     creators: Creators,
 }
 
-impl Log {
+impl RoomLog {
     pub(super) fn new(published: Arc<Rooms>, limit: usize, creators: Creators) -> Self {
         Self { published, changed: HashMap::new(), created: 0, limit, creators }
     }
 
-    /// Writes messages, one after the other: to be had once for all of a group that follow each other.
+    /// Prepares the statement that inserts a message. Prepared once for consecutive appends of a group.
     pub(super) fn insertion<'t>(transaction: &'t Transaction<'_>) -> rusqlite::Result<CachedStatement<'t>> {
         transaction.prepare_cached(
             "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -41,7 +41,7 @@ impl Log {
         )
     }
 
-    /// Gives a draft its place. `Ok(Err(..))` refuses this draft alone; `Err(..)` is the whole group's failure.
+    /// Appends a draft. `Ok(Err(..))` refuses this draft only; `Err(..)` fails the whole group.
     pub(super) fn append(
         &mut self,
         transaction: &Transaction<'_>,
@@ -75,7 +75,7 @@ impl Log {
         Ok(Ok(Appended::Duplicate(Box::new(first))))
     }
 
-    /// Removes the oldest messages of a room that its limits give up, a chunk at most; says how many.
+    /// Removes the oldest messages of a room that exceed its limits, at most one chunk; returns how many.
     pub(super) fn trim(
         &mut self,
         transaction: &Transaction<'_>,
@@ -90,7 +90,7 @@ impl Log {
         let mut oldest = oldest.query(params![room.id, room.floor, CHUNK])?;
         while let Some(row) = oldest.next()? {
             let seq = row.get(0)?;
-            // Times may step back: whatever comes after one that stays, stays.
+            // Clocks may step back: every message after one that stays also stays.
             if !limits.give_up(seq, Time(row.get(1)?), room.head, now) {
                 break;
             }
@@ -116,7 +116,7 @@ impl Log {
         }
     }
 
-    /// Brings the room of its first message into being.
+    /// Creates the room of its first message.
     fn create(&mut self, transaction: &Transaction<'_>, first: &Draft, time: Time) -> rusqlite::Result<Room> {
         transaction
             .prepare_cached("INSERT INTO rooms (name, head, created_at, creator) VALUES (?, 0, ?, ?)")?
@@ -127,7 +127,7 @@ impl Log {
         Ok(room)
     }
 
-    /// Writes where the rooms of the group stand now; the last part of its transaction.
+    /// Stores the changed rooms. The last step of a group's transaction.
     pub(super) fn store(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut update = transaction.prepare_cached("UPDATE rooms SET head = ?, floor = ? WHERE id = ?")?;
         for room in self.changed.values() {
@@ -136,18 +136,18 @@ impl Log {
         Ok(())
     }
 
-    /// The group is committed.
+    /// Publishes the changed rooms after the group's commit.
     pub(super) fn publish(&mut self) {
         self.published.publish(self.changed.drain());
         self.created = 0;
-        self.creators.keep();
+        self.creators.commit();
     }
 
-    /// The group has failed, and left nothing behind.
-    pub(super) fn forget(&mut self) {
+    /// Discards the changes of a group that was rolled back.
+    pub(super) fn roll_back(&mut self) {
         self.changed.clear();
         self.created = 0;
-        self.creators.forget();
+        self.creators.roll_back();
     }
 }
 
@@ -159,9 +159,9 @@ mod tests {
 
     use super::{super::schema, *};
 
-    /// A file with nothing in it, and the writer's view of it, for two rooms.
+    /// An empty file and the writer's view of it, limited to two rooms.
     struct Fresh {
-        log: Log,
+        log: RoomLog,
         connection: Connection,
         _folder: tempfile::TempDir,
     }
@@ -176,10 +176,10 @@ mod tests {
             Self { log, connection, _folder: folder }
         }
 
-        /// A group of one message in each room, up to its commit.
+        /// Runs a group of one message per named room, up to its commit.
         fn group(&mut self, rooms: &[&str], time: Time) -> (Vec<Result<Appended, Error>>, Transaction<'_>) {
             let transaction = self.connection.transaction().unwrap();
-            let mut insertion = Log::insertion(&transaction).unwrap();
+            let mut insertion = RoomLog::insertion(&transaction).unwrap();
             let mut append = |room: &&str| self.log.append(&transaction, &mut insertion, &draft(room), time).unwrap();
             let appended = rooms.iter().map(&mut append).collect();
             drop(insertion);
@@ -198,7 +198,7 @@ mod tests {
             appended
         }
 
-        /// Says how many were removed, and the floor.
+        /// Returns the number of removed messages, and the floor.
         fn trim(&mut self, room: &str, limits: RetentionLimits, now: Time) -> (usize, u64) {
             let room = RoomName::new(room).unwrap();
             let transaction = self.connection.transaction().unwrap();
@@ -214,9 +214,9 @@ mod tests {
         }
     }
 
-    fn log(connection: &Connection, rooms: usize, of_user: usize) -> Log {
+    fn log(connection: &Connection, rooms: usize, of_user: usize) -> RoomLog {
         let creators = Creators::load(connection, of_user).unwrap();
-        Log::new(Arc::new(Rooms::load(connection).unwrap()), rooms, creators)
+        RoomLog::new(Arc::new(Rooms::load(connection).unwrap()), rooms, creators)
     }
 
     fn draft(room: &str) -> Draft {
@@ -225,21 +225,21 @@ mod tests {
     }
 
     #[test]
-    fn rooms_show_a_group_when_it_is_committed_and_not_before() {
+    fn a_group_becomes_visible_when_it_is_committed() {
         let mut fresh = Fresh::new();
         fresh.commit(&["b"]);
         let before = fresh.published();
         drop(fresh.group(&["b", "a", "b"], Time(7)));
         assert_eq!(fresh.published(), before);
-        fresh.log.forget();
+        fresh.log.roll_back();
         fresh.commit(&["b", "a", "b"]);
         let stands: Vec<_> = fresh.published().into_iter().map(|(name, room)| (name.to_string(), room.head)).collect();
-        assert_eq!(stands, [("a".into(), 1), ("b".into(), 3)], "what was forgotten left no trace");
+        assert_eq!(stands, [("a".into(), 1), ("b".into(), 3)], "the group that was rolled back left nothing");
         assert_eq!(Rooms::load(&fresh.connection).unwrap().after(None, usize::MAX), fresh.published());
     }
 
     #[test]
-    fn a_chunk_is_small_and_the_next_goes_on_behind_it() {
+    fn each_trim_removes_one_chunk_and_the_next_continues_after_it() {
         let mut fresh = Fresh::new();
         fresh.commit(&["a"; 2 * CHUNK + 10]);
         let last_five = RetentionLimits { messages: NonZeroU64::new(5), age: None };
@@ -254,43 +254,43 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_that_is_young_enough_keeps_those_behind_it() {
+    fn a_message_within_the_age_limit_also_keeps_older_ones_after_it() {
         let mut fresh = Fresh::new();
         for time in [10, 20, 15, 31, 5, 40] {
             fresh.commit_at(&["a"], Time(time));
         }
         let age = |nanos| RetentionLimits { messages: None, age: Some(Duration::from_nanos(nanos)) };
-        assert_eq!(fresh.trim("a", age(30), Time(40)), (0, 0), "as old as the limit is not older");
-        assert_eq!(fresh.trim("a", age(10), Time(0)), (0, 0), "before its time");
-        assert_eq!(fresh.trim("a", age(10), Time(41)), (3, 3), "31 is young enough, so 5 stays");
+        assert_eq!(fresh.trim("a", age(30), Time(40)), (0, 0), "a message exactly as old as the limit stays");
+        assert_eq!(fresh.trim("a", age(10), Time(0)), (0, 0), "the clock stepped back");
+        assert_eq!(fresh.trim("a", age(10), Time(41)), (3, 3), "31 is within the limit, so 5 stays");
         let both = RetentionLimits { messages: NonZeroU64::new(2), ..age(10) };
-        assert_eq!(fresh.trim("a", both, Time(41)), (2, 5), "31 is one too many, and behind it 5 is the oldest");
+        assert_eq!(fresh.trim("a", both, Time(41)), (2, 5), "31 exceeds the count, and then 5 is the oldest");
     }
 
     #[test]
-    fn rooms_that_a_failed_group_made_do_not_count() {
+    fn rooms_of_a_group_that_was_rolled_back_do_not_count() {
         let mut fresh = Fresh::new();
         drop(fresh.group(&["a", "b"], Time(7)));
-        fresh.log.forget();
+        fresh.log.roll_back();
         fresh.commit(&["c"]);
         let two_more = fresh.commit(&["d", "e"]);
         assert!(matches!(two_more[..], [Ok(_), Err(Error::TooManyRooms { limit: 2 })]), "{two_more:?}");
     }
 
     #[test]
-    fn nor_do_they_count_for_who_made_them() {
+    fn rooms_of_a_group_that_was_rolled_back_do_not_count_for_their_creator() {
         let mut fresh = Fresh::new();
         fresh.log = log(&fresh.connection, 100, 2);
         fresh.commit(&["a"]);
         drop(fresh.group(&["b", "c"], Time(7)));
-        fresh.log.forget();
+        fresh.log.roll_back();
         let (made, group) = fresh.group(&["d", "e"], Time(7));
         assert!(matches!(made[..], [Ok(_), Err(Error::TooManyRoomsOfUser { limit: 2 })]), "{made:?}");
         drop(group);
-        fresh.log.forget();
+        fresh.log.roll_back();
         let made = fresh.commit(&["f", "a", "g"]);
         assert!(matches!(made[..], [Ok(_), Ok(_), Err(Error::TooManyRoomsOfUser { .. })]), "{made:?}");
-        // As it is in the file.
+        // Counted again from the file.
         fresh.log = log(&fresh.connection, 100, 3);
         let made = fresh.commit(&["g", "h"]);
         assert!(matches!(made[..], [Ok(_), Err(Error::TooManyRoomsOfUser { .. })]), "{made:?}");

@@ -1,4 +1,4 @@
-//! Pages of messages, as the file has them at one moment.
+//! Reads pages of messages, each from one snapshot of the file.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -22,7 +22,7 @@ fn floor_and_head(connection: &Connection, room: &RoomName) -> rusqlite::Result<
     Ok(found.unwrap_or((0, 0)))
 }
 
-/// One page, in one read transaction.
+/// Reads the page that begins after a `seq`, in one read transaction.
 pub(super) fn read(
     connection: &mut Connection,
     room: &RoomName,
@@ -32,7 +32,7 @@ pub(super) fn read(
 ) -> rusqlite::Result<Page> {
     const FORWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
          WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?";
-    let (mut page, cut) = look(connection, room, FORWARDS, after, max, page_bytes)?;
+    let (mut page, cut) = select_page(connection, room, FORWARDS, after, max, page_bytes)?;
     page.through = match page.records.last() {
         Some(last) if cut || page.records.len() >= max => last.seq,
         None if max == 0 => after.min(page.head),
@@ -41,7 +41,7 @@ pub(super) fn read(
     Ok(page)
 }
 
-/// The same backwards.
+/// Reads the page that ends before a `seq`, in one read transaction.
 pub(super) fn read_before(
     connection: &mut Connection,
     room: &RoomName,
@@ -51,14 +51,14 @@ pub(super) fn read_before(
 ) -> rusqlite::Result<Page> {
     const BACKWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
          WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?";
-    let (mut page, _) = look(connection, room, BACKWARDS, before, max, page_bytes)?;
+    let (mut page, _) = select_page(connection, room, BACKWARDS, before, max, page_bytes)?;
     page.records.reverse();
     page.through = page.head.min(before.saturating_sub(1));
     Ok(page)
 }
 
-/// What a select finds from a `seq` on, and where the room stands at that moment. Says also whether the bytes cut it.
-fn look(
+/// Runs a select from a `seq` on, together with the room's position. Also returns whether the limit in bytes cut the page.
+fn select_page(
     connection: &mut Connection,
     room: &RoomName,
     select: &str,
@@ -69,14 +69,14 @@ fn look(
     let transaction = connection.transaction()?;
     let (floor, head) = floor_and_head(&transaction, room)?;
     let select = transaction.prepare_cached(select)?;
-    // A cursor beyond what SQLite can hold is beyond every message.
+    // A number that SQLite cannot hold is above every message.
     let from = i64::try_from(from).unwrap_or(i64::MAX);
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let (records, cut) = take_page(select, room, params![room.as_str(), from, limit], page_bytes)?;
     Ok((Page { records, through: head, floor, head }, cut))
 }
 
-/// Of the rooms with these ids and floors, as far as they have messages: the time of the first one above the floor.
+/// Reads the time of the first message above the floor, for rooms given by id and floor. Rooms without messages are left out.
 pub(super) fn oldest(connection: &Connection, rooms: &[(i64, u64)]) -> rusqlite::Result<Vec<(i64, (u64, Time))>> {
     let mut select =
         connection.prepare_cached("SELECT time FROM messages WHERE room_id = ? AND seq > ? ORDER BY seq LIMIT 1")?;
@@ -88,7 +88,7 @@ pub(super) fn oldest(connection: &Connection, rooms: &[(i64, u64)]) -> rusqlite:
     Ok(times)
 }
 
-/// Says also whether the bytes cut it.
+/// Decodes rows up to the limit in bytes. Also returns whether that limit cut the page.
 fn take_page(
     mut select: CachedStatement<'_>,
     room: &RoomName,

@@ -1,14 +1,14 @@
-//! The bounded way to the writer.
+//! The bounded queue of the writer.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::sessions;
-use crate::engine::{Draft, Error, Receipt, Refused, Reply, RetentionLimits, UserWrite, WriteError};
+use crate::engine::{Draft, Error, Receipt, ReceiptSender, Refused, RetentionLimits, UserWrite, WriteError};
 use crate::types::RoomName;
 
-/// Both limits hold at once: a place is given when there is one under each.
+/// Sends commands to the writer. Bounded by their number and by their size in bytes; both limits apply.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     commands: mpsc::Sender<Command>,
@@ -16,7 +16,7 @@ pub(super) struct Queue {
     max_bytes: usize,
 }
 
-/// What the writer is asked for, in this order.
+/// A command for the writer. Commands run in the order in which they were sent.
 #[derive(Debug)]
 pub(super) enum Command {
     Write(Write),
@@ -24,22 +24,22 @@ pub(super) enum Command {
     Close,
 }
 
-/// What goes into a group. Its place in the queue's bytes is given back with it.
+/// A write that becomes part of a group. Dropping it releases its share of the queue's bytes.
 #[derive(Debug)]
 pub(super) enum Write {
-    Append { draft: Draft, reply: Reply, _bytes: OwnedSemaphorePermit },
+    Append { draft: Draft, reply: ReceiptSender, _bytes: OwnedSemaphorePermit },
     Users { writes: Vec<UserWrite>, reply: oneshot::Sender<Result<u64, WriteError>>, _bytes: OwnedSemaphorePermit },
     Trim { room: RoomName, limits: RetentionLimits, reply: oneshot::Sender<Result<usize, Error>> },
     Session(sessions::Change),
 }
 
 impl Write {
-    /// What is to be appended, if that is asked for.
+    /// Returns the draft of an append.
     pub(super) fn draft(&self) -> Option<&Draft> {
         if let Self::Append { draft, .. } = self { Some(draft) } else { None }
     }
 
-    /// Only takes something away, and so works also where there is no space.
+    /// Returns whether the write only removes data, and so succeeds on a full disk.
     pub(super) fn only_removes(&self) -> bool {
         match self {
             Self::Append { .. } | Self::Users { .. } => false,
@@ -48,7 +48,7 @@ impl Write {
         }
     }
 
-    /// Its share of a group, in bytes.
+    /// Approximate share of a group, in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Append { draft, .. } => draft.size(),
@@ -73,18 +73,18 @@ impl Queue {
         let Ok(place) = self.commands.reserve().await else {
             return Err(Refused::new(Some(draft), Error::Stopped));
         };
-        let (reply, receipt) = Receipt::pair();
+        let (reply, receipt) = Receipt::channel();
         place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
         Ok(receipt)
     }
 
-    /// Gives the draft back if there is no place, or nobody who takes it.
+    /// Returns the draft if the queue is full or the writer has ended.
     pub(super) fn try_append(&self, draft: Draft) -> Result<Receipt, Draft> {
         let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(self.share(draft.size())) else {
             return Err(draft);
         };
         let Ok(place) = self.commands.try_reserve() else { return Err(draft) };
-        let (reply, receipt) = Receipt::pair();
+        let (reply, receipt) = Receipt::channel();
         place.send(Command::Write(Write::Append { draft, reply, _bytes: bytes }));
         Ok(receipt)
     }
@@ -93,7 +93,7 @@ impl Queue {
         Arc::clone(&self.bytes).acquire_many_owned(self.share(bytes)).await.map_err(|_| Error::Stopped)
     }
 
-    /// What is larger than the whole queue takes all of it.
+    /// Number of permits for this many bytes. A write larger than the queue takes all of them.
     fn share(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX)
     }
@@ -103,12 +103,12 @@ impl Queue {
         self.ask(|reply| Write::Users { writes, reply, _bytes: bytes }).await
     }
 
-    /// Removes the oldest messages of a room that these limits give up, a chunk at most; says how many.
+    /// Removes the oldest messages of a room that exceed these limits, at most one chunk; returns how many.
     pub(super) async fn trim(&self, room: RoomName, limits: RetentionLimits) -> Result<usize, Error> {
         self.ask(|reply| Write::Trim { room, limits, reply }).await
     }
 
-    /// Leaves a write in the queue, and waits for what becomes of it.
+    /// Sends a write and waits for its outcome.
     pub(super) async fn ask<T, E: From<Error>>(
         &self,
         write: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Write,
@@ -119,17 +119,17 @@ impl Queue {
         outcome.await.map_err(|_| Error::Stopped)?
     }
 
-    /// What was accepted before is still committed and fed; resolves when it is.
+    /// Seals the log. Resolves when everything accepted before is committed and emitted.
     pub(super) async fn seal(&self) {
         let (sealed, done) = oneshot::channel();
-        // A writer that is gone already is sealed too.
+        // A writer that has already ended accepts nothing either.
         _ = self.commands.send(Command::Seal { sealed }).await;
         _ = done.await;
     }
 
-    /// What was accepted before is still committed.
+    /// Ends the writer after everything that was accepted before.
     pub(super) async fn close(&self) {
-        // A writer that is gone already is closed too.
+        // It may already have ended.
         _ = self.commands.send(Command::Close).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A few connections that read, each lent to one caller at a time.
+//! A pool of reading connections, each used by one caller at a time.
 
 use std::{
     num::NonZeroUsize,
@@ -9,14 +9,15 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::{Error, from_sqlite};
+use super::error::from_sqlite;
+use crate::engine::Error;
 
 #[derive(Debug, Clone)]
 pub(super) struct Readers(Arc<Pool>);
 
 #[derive(Debug)]
 struct Pool {
-    /// One permit a connection: who holds one finds a connection in `idle`.
+    /// One permit per connection: its holder finds a connection in `idle`.
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
@@ -29,18 +30,18 @@ impl Readers {
         Ok(Self(Arc::new(Pool { permits: Arc::new(Semaphore::new(count.get())), idle: Mutex::new(connections) })))
     }
 
-    /// Later reads fail; those under way end.
+    /// Closes the pool: later reads fail, running ones finish.
     pub(super) fn close(&self) {
         self.0.permits.close();
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Fails as a read would, when there are no more reads.
+    /// Fails with [`Error::Stopped`], as reads do, once the pool is closed.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.0.permits.is_closed() { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Runs one read, on a thread that may block. It ends even if the caller goes away, and gives its connection back.
+    /// Runs one read on a blocking thread. It finishes and returns its connection even if this future is dropped.
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Error>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! Where every room stands, in memory: what is committed, and nothing ahead of it. So nobody who asks waits for the file.
+//! The committed state of every room, in memory, so that looking it up never waits for the file.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,11 @@ use rusqlite::{Connection, types::Type};
 use crate::engine::RoomInfo;
 use crate::types::{RoomName, Time};
 
-/// All rooms that exist, in the order of their names. The writer publishes, everyone looks.
+/// All rooms, in the order of their names. Only the writer publishes changes.
 #[derive(Debug)]
 pub(super) struct Rooms(RwLock<BTreeMap<RoomName, Room>>);
 
-/// A room, as it is in the file.
+/// A room as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) id: i64,
@@ -43,25 +43,25 @@ impl Rooms {
     }
 
     pub(super) fn get(&self, name: &RoomName) -> Option<Room> {
-        self.look().get(name).copied()
+        self.read().get(name).copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.look().len()
+        self.read().len()
     }
 
-    /// The rooms whose names come after this one, at most `max`.
+    /// Returns at most `max` rooms whose names come after this one; `None` begins at the first.
     pub(super) fn after(&self, name: Option<&RoomName>, max: usize) -> Vec<(RoomName, Room)> {
         let beyond = (name.map_or(Unbounded, Excluded), Unbounded);
-        self.look().range::<RoomName, _>(beyond).take(max).map(|(name, room)| (name.clone(), *room)).collect()
+        self.read().range::<RoomName, _>(beyond).take(max).map(|(name, room)| (name.clone(), *room)).collect()
     }
 
-    /// Shows what a commit has just made durable. Nothing else may come here, and it must come before anybody is told of the commit.
+    /// Publishes rooms that a commit has just made durable. Must be called before the commit is announced, and with nothing else.
     pub(super) fn publish(&self, committed: impl IntoIterator<Item = (RoomName, Room)>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(committed);
     }
 
-    fn look(&self) -> RwLockReadGuard<'_, BTreeMap<RoomName, Room>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<RoomName, Room>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

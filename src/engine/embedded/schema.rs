@@ -1,4 +1,4 @@
-//! The layout of the file, and what every opening does before anything is read or served.
+//! The tables of the file, their migrations, and the checks at opening, before anything is read or served.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::OpenError;
 
-/// Messages stand in the order of their commits, so that every group goes to the end of the table, with an index by place: measured
-/// against a table clustered by place, which is slower as soon as messages are large or rooms are many (see ARCHITECTURE.md).
+/// Messages are stored in commit order, so that every group is appended at the end of the table, with an index on `(room_id, seq)`.
+/// A table clustered by that key measured slower with large messages or many rooms (see ARCHITECTURE.md).
 pub(super) const FIRST: &str = "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
@@ -19,9 +19,9 @@ pub(super) const FIRST: &str = "
     CREATE TABLE rooms (
         id         INTEGER PRIMARY KEY,
         name       TEXT    NOT NULL UNIQUE,
-        head       INTEGER NOT NULL,            -- the last seq given; never lowered
-        floor      INTEGER NOT NULL DEFAULT 0,  -- the highest seq that retention has taken
-        created_at INTEGER NOT NULL             -- nanoseconds since the Unix epoch, as every time here
+        head       INTEGER NOT NULL,            -- the last seq assigned; never lowered
+        floor      INTEGER NOT NULL DEFAULT 0,  -- the highest seq removed by retention
+        created_at INTEGER NOT NULL             -- nanoseconds since the Unix epoch, like all times
     ) STRICT;
 
     CREATE TABLE messages (
@@ -30,7 +30,7 @@ pub(super) const FIRST: &str = "
         time    INTEGER NOT NULL,
         user_id TEXT    NOT NULL,
         id      TEXT    NOT NULL,
-        keyed   INTEGER NOT NULL,               -- the client gave the id: published once
+        keyed   INTEGER NOT NULL,               -- the client chose the id: published once
         text    TEXT    NOT NULL,
         PRIMARY KEY (room_id, seq)
     ) STRICT;
@@ -50,25 +50,25 @@ pub(super) const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The sessions of a user end with it. Rooms that were made before their creators were kept are nobody's.
+/// A user's sessions are deleted with the user. Rooms created before this migration have no creator.
 const SECOND: &str = "
     CREATE TABLE sessions (
         id         BLOB    PRIMARY KEY,         -- 16 bytes
         user_id    BLOB    NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-        secret     BLOB    NOT NULL,            -- SHA-256 of the last one
+        secret     BLOB    NOT NULL,            -- SHA-256 of the current one
         created_at INTEGER NOT NULL,
         expires_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX sessions_of_a_user ON sessions (user_id, created_at);
     CREATE INDEX sessions_by_end ON sessions (expires_at);
 
-    ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- who said its first message
+    ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- the sender of the first message
 ";
 
-/// Makes the file durable, current and safe to serve from.
+/// Enables the write-ahead log with full durability, checkpoints it, and migrates the file to the current schema.
 pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), OpenError> {
     let database = |cause| OpenError::Database { file: file.to_owned(), cause };
-    // SQLite answers with the mode that it has, and no error where it cannot have this one.
+    // SQLite returns the mode in effect instead of an error if it cannot use this one.
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(database)?;
     if mode != "wal" {
         return Err(OpenError::NoWriteAheadLog(file.to_owned()));
@@ -80,7 +80,7 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), Op
              PRAGMA journal_size_limit = 67108864;",
         )
         .map_err(database)?;
-    write_back(connection, file)?;
+    checkpoint(connection, file)?;
     let migrations = Migrations::from_slice(&[M::up(FIRST), M::up(SECOND)]).to_latest(connection);
     migrations.map_err(|error| match error {
         MigrationError::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
@@ -91,8 +91,8 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), Op
     })
 }
 
-/// Recovery takes also frames that were written but never synced before a crash. They must be durable before anybody is shown them.
-fn write_back(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+/// Recovery also accepts frames that were written but not synced before a crash. They must be durable before they are served.
+fn checkpoint(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
     match busy {
         Ok(false) => Ok(()),
@@ -101,15 +101,15 @@ fn write_back(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Beyond so many bytes of file (0: no limit of ours) a write fails as on a full disk.
+/// Limits the file to this many bytes; beyond, writes fail as on a full disk. 0: no limit.
 pub(super) fn limit(connection: &Connection, file_bytes: u64) -> rusqlite::Result<()> {
     let page_bytes: u64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    // SQLite's own limit, and its default, is 2^32 - 2 pages; 0 would only ask.
+    // SQLite's maximum and default is 2^32 - 2 pages; setting 0 would only query the value.
     let pages = if file_bytes == 0 { u64::from(u32::MAX) - 1 } else { (file_bytes / page_bytes.max(1)).max(1) };
     connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
 }
 
-/// The name of this log. A log without one is given one.
+/// Returns the epoch of the file, and generates it for a new file.
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {
     let fresh = Uuid::new_v4().simple().to_string();
     connection.execute("INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO NOTHING", params![fresh])?;

@@ -1,4 +1,4 @@
-//! Sessions in the file.
+//! Stores sessions within the transaction of a group of writes.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use tokio::sync::oneshot;
@@ -7,13 +7,13 @@ use uuid::Uuid;
 use crate::engine::{Error, PasswordHash, Rotated, SecretHash, Session};
 use crate::types::Time;
 
-/// Sessions forgotten by one write, at most: so few that a publish in the same group is not kept waiting.
+/// Maximum number of sessions that one write removes: few enough not to delay appends in the same group.
 pub(super) const CHUNK: usize = 256;
 
-/// Whom to tell what became of a change.
+/// Answers the caller of a change.
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
-/// What the writer is asked to do with sessions.
+/// A change of sessions, for the writer.
 #[derive(Debug)]
 pub(super) enum Change {
     Create { session: Session, password: PasswordHash, keep: usize, reply: Reply<bool> },
@@ -22,7 +22,7 @@ pub(super) enum Change {
     Purge { expired_before: Time, reply: Reply<usize> },
 }
 
-/// What came of it, to be told when it is durable.
+/// The outcome of a change, which is sent to the caller once it is durable.
 #[derive(Debug)]
 pub(super) enum Changed {
     Created(Result<bool, Error>),
@@ -32,12 +32,12 @@ pub(super) enum Changed {
 }
 
 impl Change {
-    /// Only takes something away, and so works also where there is no space.
+    /// Returns whether the change only removes data, and so succeeds on a full disk.
     pub(super) fn only_removes(&self) -> bool {
         matches!(self, Self::Revoke { .. } | Self::Purge { .. })
     }
 
-    /// Whatever conflicts is told to who asked; `Err` is the whole group's failure.
+    /// Applies the change. Conflicts are part of the outcome; `Err` fails the whole group.
     pub(super) fn apply(&self, transaction: &Transaction<'_>, now: Time) -> rusqlite::Result<Changed> {
         match self {
             Self::Create { session, password, keep, .. } => {
@@ -51,19 +51,19 @@ impl Change {
         }
     }
 
-    /// The group is committed.
+    /// Sends the outcome to the caller after the group's commit.
     pub(super) fn answer(self, changed: Changed) {
         match (self, changed) {
             (Self::Create { reply, .. }, Changed::Created(created)) => _ = reply.send(created),
             (Self::Rotate { reply, .. }, Changed::Rotated(rotated)) => _ = reply.send(Ok(rotated)),
             (Self::Revoke { reply, .. }, Changed::Revoked(user)) => _ = reply.send(Ok(user)),
             (Self::Purge { reply, .. }, Changed::Purged(count)) => _ = reply.send(Ok(count)),
-            // What came of a change is of its kind.
+            // Unreachable: the outcome is of the same kind as its change.
             _ => {}
         }
     }
 
-    /// Nothing of the group is in the file.
+    /// Sends the error of a group of which nothing is in the file.
     pub(super) fn refuse(self, error: Error) {
         match self {
             Self::Create { reply, .. } => _ = reply.send(Err(error)),
@@ -74,7 +74,7 @@ impl Change {
     }
 }
 
-/// A violated constraint would fail the group and stop the log, so none is left to be found by SQLite.
+/// Checks every constraint itself: a violation found by SQLite would fail the whole group and stop the log.
 fn create(
     transaction: &Transaction<'_>,
     session: &Session,
@@ -83,7 +83,7 @@ fn create(
     now: Time,
 ) -> rusqlite::Result<Result<bool, Error>> {
     let (id, user) = (session.id.as_bytes(), session.user.as_bytes());
-    // Between the look at the password and now, another may have been set: then the sessions of before have ended already.
+    // The password may have changed since it was verified; that change has already ended the user's earlier sessions.
     let mut known = transaction.prepare_cached("SELECT 1 FROM users WHERE id = ? AND password = ?")?;
     if !known.exists(params![user, password.0])? {
         return Ok(Ok(false));
@@ -95,9 +95,9 @@ fn create(
         )?
         .execute(params![id, user, session.secret.0, session.created_at.0, session.expires_at.0])?;
     if inserted == 0 {
-        return Ok(Err(Error::Unavailable("there is a session of this id already".into())));
+        return Ok(Err(Error::Unavailable("a session with this id already exists".into())));
     }
-    // The clock may have stepped back, and still the new one is the youngest.
+    // Even if the clock stepped back, the new session counts as the latest.
     let others = i64::try_from(keep).unwrap_or(i64::MAX).saturating_sub(1).max(0);
     transaction
         .prepare_cached("DELETE FROM sessions WHERE user_id = ? AND id <> ? AND expires_at <= ?")?
@@ -146,7 +146,7 @@ fn revoke(transaction: &Transaction<'_>, id: Uuid) -> rusqlite::Result<Option<Uu
     delete.query_row([id.as_bytes()], |row| row.get(0).map(Uuid::from_bytes)).optional()
 }
 
-/// A chunk at most.
+/// Removes expired sessions, at most one chunk.
 fn purge(transaction: &Transaction<'_>, expired_before: Time) -> rusqlite::Result<usize> {
     transaction
         .prepare_cached(
@@ -155,7 +155,7 @@ fn purge(transaction: &Transaction<'_>, expired_before: Time) -> rusqlite::Resul
         .execute(params![expired_before.0, CHUNK])
 }
 
-/// All sessions of a user whose password is about to become this one, unless it is the same.
+/// Ends all sessions of a user unless the stored password equals the new one. Must run before the user is stored.
 pub(super) fn end_if_password_changes(
     connection: &rusqlite::Connection,
     user: Uuid,

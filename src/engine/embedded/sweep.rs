@@ -1,4 +1,4 @@
-//! The task that looks which rooms hold more than their limits keep, and has the writer remove it, a little at a time.
+//! The retention task: finds rooms that exceed their limits, and asks the writer to remove messages in small chunks.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,10 +21,10 @@ use crate::{
     types::{RoomName, Time},
 };
 
-/// Rooms looked at in one go: the rooms are locked, and a reader is taken, only so long.
-const GLANCE: usize = 512;
+/// Number of rooms examined per step, which bounds how long the rooms are locked and a reader is used.
+const ROOMS_PER_STEP: usize = 512;
 
-/// The running task. It ends when this is dropped.
+/// The running task. Dropping this ends it.
 #[derive(Debug)]
 pub(super) struct Sweep {
     task: JoinHandle<()>,
@@ -32,14 +32,14 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Starts the task, if any room has a limit.
+    /// Starts the task if any room has a limit.
     pub(super) fn start(sweeper: Sweeper) -> Option<Self> {
         if sweeper.retention.keeps_everything() {
             return None;
         }
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        // Wherever this cuts it off: what it asked of the writer is done or not, and nobody waits for the answer.
+        // Cancellation is safe at any await: a removal that was requested completes or not, and its answer is not needed.
         let task = tokio::spawn(async move { _ = stopped.run_until_cancelled_owned(sweeper.run()).await });
         Some(Self { task, stop: stop.drop_guard() })
     }
@@ -47,19 +47,19 @@ impl Sweep {
     pub(super) async fn stop(self) {
         drop(self.stop);
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the removal of old messages failed");
+            tracing::error!(%error, "the retention task panicked");
         }
     }
 }
 
-/// What the task works with.
+/// The state of the task.
 pub(super) struct Sweeper {
     pub(super) retention: Retention,
     pub(super) rooms: Arc<Rooms>,
     pub(super) readers: Readers,
     pub(super) queue: Queue,
     pub(super) metrics: Arc<Metrics>,
-    /// By a room's id, the time of its oldest message, and the floor right below it: good as long as the floor is that.
+    /// By room id: the floor, and the time of the oldest message above it. Valid while the room still has that floor.
     pub(super) oldest: HashMap<i64, (u64, Time)>,
 }
 
@@ -69,15 +69,15 @@ impl Sweeper {
             match self.sweep().await {
                 Ok(()) => {}
                 Err(Error::Sealed | Error::Stopped) => return,
-                Err(error) => tracing::warn!(%error, "old messages stay for now"),
+                Err(error) => tracing::warn!(%error, "cannot remove old messages now; retrying at the next interval"),
             }
             tokio::time::sleep(self.retention.interval).await;
         }
     }
 
-    /// Until nothing is due. The rooms take turns, so that a long backlog of one does not hold up the others.
+    /// Removes messages until no room exceeds its limits. Rooms take turns, so that a long backlog of one does not delay others.
     async fn sweep(&mut self) -> Result<(), Error> {
-        let mut due = self.look().await?;
+        let mut due = self.find_due().await?;
         while let Some(room) = due.pop_front() {
             let removed = self.queue.trim(room.clone(), self.retention.of(&room)).await?;
             self.metrics.removed_messages.add(removed as u64);
@@ -88,12 +88,12 @@ impl Sweeper {
         Ok(())
     }
 
-    /// The rooms whose oldest message goes.
-    async fn look(&mut self) -> Result<VecDeque<RoomName>, Error> {
+    /// Finds the rooms whose oldest message exceeds a limit.
+    async fn find_due(&mut self) -> Result<VecDeque<RoomName>, Error> {
         let mut due = VecDeque::new();
         let mut last = None;
         loop {
-            let rooms = self.rooms.after(last.as_ref(), GLANCE);
+            let rooms = self.rooms.after(last.as_ref(), ROOMS_PER_STEP);
             last = rooms.last().map(|(name, _)| name.clone());
             if last.is_none() {
                 return Ok(due);
@@ -105,7 +105,7 @@ impl Sweeper {
     }
 
     fn is_due(&self, name: &RoomName, room: &Room, now: Time) -> bool {
-        // Of an unknown age is what goes by its number only.
+        // An unknown age is not limited: the message is judged by its number only.
         let oldest = self.age(room).unwrap_or(now);
         room.floor < room.head && self.retention.of(name).give_up(room.floor + 1, oldest, room.head, now)
     }
@@ -114,7 +114,7 @@ impl Sweeper {
         self.oldest.get(&room.id).filter(|(floor, _)| *floor == room.floor).map(|(_, time)| *time)
     }
 
-    /// Reads how old the oldest messages are, where that matters and is not known.
+    /// Reads the times of the oldest messages where they matter and are not known.
     async fn learn_ages(&mut self, rooms: &[(RoomName, Room)]) -> Result<(), Error> {
         let asked = rooms.iter().filter(|(name, room)| {
             room.floor < room.head && self.retention.of(name).age.is_some() && self.age(room).is_none()
@@ -146,15 +146,15 @@ mod tests {
     };
     use crate::engine::RetentionLimits;
 
-    /// A sweeper whose writer is the test, and the connection that the writer would have.
-    struct Played {
+    /// A sweeper whose writer is played by the test, and the connection that the writer would have.
+    struct Fixture {
         sweeper: Sweeper,
         inbox: mpsc::Receiver<Command>,
         connection: Connection,
         _folder: tempfile::TempDir,
     }
 
-    fn play(limits: RetentionLimits) -> Played {
+    fn fixture(limits: RetentionLimits) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rialto.db");
         let mut connection = Connection::open(&file).unwrap();
@@ -168,29 +168,29 @@ mod tests {
             metrics: Arc::default(),
             oldest: HashMap::new(),
         };
-        Played { sweeper, inbox, connection, _folder: folder }
+        Fixture { sweeper, inbox, connection, _folder: folder }
     }
 
     fn room(name: &str) -> RoomName {
         RoomName::new(name).unwrap()
     }
 
-    fn stands(id: i64, floor: u64, head: u64) -> Room {
+    fn at(id: i64, floor: u64, head: u64) -> Room {
         Room { id, head, floor, created_at: Time(0) }
     }
 
     async fn soon<F: Future>(what: F) -> F::Output {
-        tokio::time::timeout(Duration::from_secs(10), what).await.expect("this should have happened long ago")
+        tokio::time::timeout(Duration::from_secs(10), what).await.expect("timed out")
     }
 
-    /// Plays the writer for one chunk; says of which room.
+    /// Answers one removal as the writer; returns its room.
     async fn answer(inbox: &mut mpsc::Receiver<Command>, outcome: Result<usize, Error>) -> String {
         match soon(inbox.recv()).await {
             Some(Command::Write(Write::Trim { room, reply, .. })) => {
                 reply.send(outcome).unwrap();
                 room.to_string()
             }
-            other => panic!("no chunk: {other:?}"),
+            other => panic!("not a removal: {other:?}"),
         }
     }
 
@@ -198,9 +198,9 @@ mod tests {
 
     #[tokio::test]
     async fn rooms_take_turns_until_nothing_is_due() {
-        let Played { mut sweeper, mut inbox, .. } = play(LAST_FIVE);
-        let rooms = [("a", stands(1, 0, 900)), ("b", stands(2, 95, 100)), ("c", stands(3, 0, 500))];
-        sweeper.rooms.publish(rooms.map(|(name, stands)| (room(name), stands)));
+        let Fixture { mut sweeper, mut inbox, .. } = fixture(LAST_FIVE);
+        let rooms = [("a", at(1, 0, 900)), ("b", at(2, 95, 100)), ("c", at(3, 0, 500))];
+        sweeper.rooms.publish(rooms.map(|(name, state)| (room(name), state)));
         let writer = async {
             let mut order = Vec::new();
             for removed in [CHUNK, CHUNK, CHUNK, 0, 7] {
@@ -215,50 +215,51 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_rooms_are_looked_at_however_many() {
-        let Played { mut sweeper, .. } = play(LAST_FIVE);
-        let rooms: Vec<_> = (0..).map(|id| (room(&id.to_string()), stands(id, 0, 6))).take(2 * GLANCE + 1).collect();
+    async fn every_room_is_examined_also_when_there_are_several_steps() {
+        let Fixture { mut sweeper, .. } = fixture(LAST_FIVE);
+        let rooms: Vec<_> =
+            (0..).map(|id| (room(&id.to_string()), at(id, 0, 6))).take(2 * ROOMS_PER_STEP + 1).collect();
         let expected = rooms.len();
         sweeper.rooms.publish(rooms);
-        assert_eq!(sweeper.look().await.unwrap().len(), expected);
+        assert_eq!(sweeper.find_due().await.unwrap().len(), expected);
     }
 
     #[tokio::test]
-    async fn the_age_of_the_oldest_message_is_read_once() {
-        let Played { mut sweeper, connection, _folder, .. } =
-            play(RetentionLimits { messages: None, age: Some(Duration::from_secs(60)) });
+    async fn the_time_of_the_oldest_message_is_read_once() {
+        let Fixture { mut sweeper, connection, _folder, .. } =
+            fixture(RetentionLimits { messages: None, age: Some(Duration::from_secs(60)) });
         let now = Time::now().0;
         let insert = "INSERT INTO rooms VALUES (1, 'old', 2, 0, 0, ''), (2, 'young', 2, 0, 0, '');
                       INSERT INTO messages VALUES (1, 1, 0, '', '', 0, ''), (1, 2, NOW, '', '', 0, ''),
                                                   (2, 1, NOW, '', '', 0, ''), (2, 2, 0, '', '', 0, '');";
         connection.execute_batch(&insert.replace("NOW", &now.to_string())).unwrap();
-        sweeper.rooms.publish([(room("old"), stands(1, 0, 2)), (room("young"), stands(2, 0, 2))]);
-        assert_eq!(sweeper.look().await.unwrap(), [room("old")]);
-        // Once more it is looked at without reading; another floor makes another message the oldest.
+        sweeper.rooms.publish([(room("old"), at(1, 0, 2)), (room("young"), at(2, 0, 2))]);
+        assert_eq!(sweeper.find_due().await.unwrap(), [room("old")]);
+        // The second scan reads nothing; after a change of the floor another message is the oldest.
         sweeper.readers.close();
-        assert_eq!(sweeper.look().await.unwrap(), [room("old")]);
-        sweeper.rooms.publish([(room("old"), stands(1, 1, 2))]);
-        assert!(matches!(sweeper.look().await, Err(Error::Stopped)));
-        sweeper.rooms.publish([(room("old"), stands(1, 2, 2))]);
-        assert_eq!(sweeper.look().await.unwrap(), [] as [RoomName; 0], "all is gone");
+        assert_eq!(sweeper.find_due().await.unwrap(), [room("old")]);
+        sweeper.rooms.publish([(room("old"), at(1, 1, 2))]);
+        assert!(matches!(sweeper.find_due().await, Err(Error::Stopped)));
+        sweeper.rooms.publish([(room("old"), at(1, 2, 2))]);
+        assert_eq!(sweeper.find_due().await.unwrap(), [] as [RoomName; 0], "no message is left");
     }
 
     #[tokio::test]
-    async fn what_fails_is_tried_again_until_the_log_takes_no_more() {
-        let Played { sweeper, mut inbox, _folder, .. } = play(LAST_FIVE);
-        sweeper.rooms.publish([(room("a"), stands(1, 0, 900))]);
+    async fn a_failed_removal_is_retried_until_the_log_is_sealed() {
+        let Fixture { sweeper, mut inbox, _folder, .. } = fixture(LAST_FIVE);
+        sweeper.rooms.publish([(room("a"), at(1, 0, 900))]);
         let task = tokio::spawn(sweeper.run());
-        for passing in [Error::DiskFull, Error::Unavailable("busy".into())] {
-            answer(&mut inbox, Err(passing)).await;
+        for transient in [Error::DiskFull, Error::Unavailable("busy".into())] {
+            answer(&mut inbox, Err(transient)).await;
         }
         answer(&mut inbox, Err(Error::Sealed)).await;
         soon(task).await.unwrap();
     }
 
     #[tokio::test]
-    async fn where_everything_is_kept_nothing_runs() {
-        assert!(Sweep::start(play(RetentionLimits::default()).sweeper).is_none());
-        let mut limited = play(RetentionLimits::default()).sweeper;
+    async fn no_task_runs_if_everything_is_kept() {
+        assert!(Sweep::start(fixture(RetentionLimits::default()).sweeper).is_none());
+        let mut limited = fixture(RetentionLimits::default()).sweeper;
         limited.retention.rooms.insert(room("a"), LAST_FIVE);
         soon(Sweep::start(limited).expect("one room has a limit").stop()).await;
     }

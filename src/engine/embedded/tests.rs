@@ -1,9 +1,24 @@
-//! What holds for this engine alone, beside the clauses that hold for every engine.
+//! Tests of the embedded engine only, beside the clauses that every engine passes.
 
-use std::time::Duration;
+use std::{fs, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
-use super::*;
-use crate::engine::{Appended, RetentionLimits, conformance};
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::{
+    error::OpenError,
+    handle::{Embedded, open},
+    schema,
+    settings::Settings,
+};
+use crate::{
+    engine::{
+        Appended, Draft, Engine, Error, Feeds, Log, PasswordHash, Retention, RetentionLimits, SecretHash, Session,
+        Sessions, UserWrite, Users, conformance,
+    },
+    metrics::Metrics,
+    types::{RoomName, Time},
+};
 
 fn settings(folder: &Path) -> Settings {
     Settings {
@@ -60,7 +75,7 @@ async fn a_file_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused() {
+async fn a_file_that_is_not_a_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("rialto.db"), "not a database, and long enough to look like one: ".repeat(100))
         .unwrap();
@@ -68,10 +83,10 @@ async fn a_file_that_is_no_database_is_refused() {
 }
 
 #[tokio::test]
-async fn a_write_ahead_log_that_cannot_be_written_back_refuses_the_start() {
+async fn a_write_ahead_log_that_cannot_be_checkpointed_refuses_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
-    // A reader from outside holds an old view, so that the log cannot be truncated.
+    // A reader in another program holds an old snapshot, so that the log cannot be truncated.
     let outside = Connection::open(folder.path().join("rialto.db")).unwrap();
     outside.execute_batch("BEGIN; SELECT * FROM rooms;").unwrap();
     drop(outside.query_row("SELECT count(*) FROM rooms", [], |row| row.get::<_, i64>(0)));
@@ -92,7 +107,7 @@ async fn publish(engine: &Embedded, draft: Draft) -> Result<Appended, Error> {
     engine.append(draft).await.unwrap().await.map_err(|refused| refused.error)
 }
 
-/// Publishes until the disk is full; says how many were taken.
+/// Publishes until the disk is full; returns the number of accepted messages.
 async fn fill(engine: &Embedded) -> u64 {
     let mut taken = 0;
     loop {
@@ -105,7 +120,7 @@ async fn fill(engine: &Embedded) -> u64 {
 }
 
 #[tokio::test]
-async fn what_a_full_disk_refused_left_no_trace() {
+async fn a_draft_refused_by_a_full_disk_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { file_bytes: 128 << 10, ..settings(folder.path()) };
     let (engine, _feeds) = open(&small, Arc::default()).unwrap();
@@ -118,9 +133,9 @@ async fn what_a_full_disk_refused_left_no_trace() {
     assert_eq!(engine.read(&lobby, taken - 1, 10).await.unwrap().head, taken);
 }
 
-/// Publishes that fail must not take the removal that would help them down with them.
+/// Appends that fail must not fail the removals in the same group, which would free space.
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_frees_a_full_disk_while_publishers_insist() {
+async fn retention_frees_a_full_disk_while_publishers_retry() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { file_bytes: 1 << 20, ..settings(folder.path()) };
     let (engine, feeds) = open(&small, Arc::default()).unwrap();
@@ -139,12 +154,12 @@ async fn retention_frees_a_full_disk_while_publishers_insist() {
         publishers.spawn(async move { while publish(&engine, draft("lobby", "x".repeat(10_000))).await.is_err() {} });
     }
     let all = async { while publishers.join_next().await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(30), all).await.expect("there is space again");
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("no space was freed");
     assert_eq!(engine.position(&RoomName::default()).await.unwrap().head, taken + 32);
 }
 
 #[tokio::test]
-async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
+async fn dropping_an_engine_releases_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let limits = RetentionLimits { messages: None, age: Some(Duration::from_secs(3600)) };
     let retention = Retention { limits, interval: Duration::from_secs(3600), ..Retention::default() };
@@ -153,9 +168,9 @@ async fn an_engine_that_is_dropped_lets_go_of_its_folder() {
     conformance::until(async || open(&settings, Arc::default()).is_ok()).await;
 }
 
-/// As the first version of Rialto left it.
+/// A file as the first version of Rialto created it.
 #[tokio::test]
-async fn a_file_of_the_first_version_keeps_what_is_in_it() {
+async fn a_file_of_the_first_version_keeps_its_contents() {
     let folder = tempfile::tempdir().unwrap();
     let mut connection = Connection::open(folder.path().join("rialto.db")).unwrap();
     let first = [rusqlite_migration::M::up(schema::FIRST)];
@@ -175,7 +190,7 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
     let page = engine.read(&RoomName::default(), 0, 10).await.unwrap();
     assert!(matches!(&page.records[..], [only] if only.text == "text" && only.seq == 1), "{page:?}");
     assert_eq!(engine.rooms(None, 10).await.unwrap()[0].created_at.0, 6);
-    publish(&engine, draft("mine", "text".into())).await.expect("whose the old rooms are, is not known");
+    publish(&engine, draft("mine", "text".into())).await.expect("rooms of the first version have no creator");
     let (now, secret) = (Time::now(), SecretHash([1; 32]));
     let session = Session { id: Uuid::now_v7(), user: id, secret, created_at: now, expires_at: now };
     assert!(engine.create_session(session, &PasswordHash("hash".into()), 1).await.unwrap());
@@ -183,7 +198,7 @@ async fn a_file_of_the_first_version_keeps_what_is_in_it() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_folder_that_is_made_is_its_owners_alone_and_another_stays_as_it_is() {
+async fn a_created_folder_is_private_and_an_existing_one_keeps_its_rights() {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
@@ -202,12 +217,12 @@ async fn a_folder_that_is_made_is_its_owners_alone_and_another_stays_as_it_is() 
         engine.close().await;
     }
     assert_eq!([mode(&made), mode(&shared)], [0o700, 0o751]);
-    assert_eq!(mode(&above), mode(&usual), "only the data is private");
+    assert_eq!(mode(&above), mode(&usual), "parents get the usual rights");
 }
 
-/// Publishes that fail must not keep anybody logged in.
+/// Appends that fail must not fail the end of a session in the same group.
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_end_on_a_full_disk_while_publishers_insist() {
+async fn sessions_end_on_a_full_disk_while_publishers_retry() {
     let folder = tempfile::tempdir().unwrap();
     let small = Settings { file_bytes: 1 << 20, ..settings(folder.path()) };
     let (engine, feeds) = open(&small, Arc::default()).unwrap();
@@ -225,7 +240,7 @@ async fn sessions_end_on_a_full_disk_while_publishers_insist() {
     }
     fill(&engine).await;
     for (n, session) in sessions.iter().enumerate() {
-        // In one group with what finds no space.
+        // In one group with drafts for which there is no space.
         let mut receipts = Vec::new();
         for _ in 0..8 {
             receipts.push(engine.append(draft("lobby", "x".repeat(10_000))).await.unwrap());

@@ -1,4 +1,4 @@
-//! Users in the file.
+//! Stores users within the transaction of a group of writes.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     })
 }
 
-/// Applies all writes, or none. `Ok(Err(..))` refuses these writes alone; `Err(..)` is the whole group's failure.
+/// Applies all writes, or none. `Ok(Err(..))` refuses these writes only; `Err(..)` fails the whole group.
 pub(super) fn write(
     transaction: &mut Transaction<'_>,
     writes: &[UserWrite],
@@ -43,7 +43,7 @@ pub(super) fn write(
     for (index, write) in writes.iter().enumerate() {
         match apply(&savepoint, write)? {
             Ok(change) => changes.push(change),
-            // The savepoint takes the writes before back.
+            // Dropping the savepoint rolls back the writes before.
             Err(conflict) => return Ok(Err(WriteError::Conflict { index, conflict })),
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn write(
     Ok(Ok(changes))
 }
 
-/// Applies one write. `Ok(Err(..))` is a conflict with what is stored; nothing was written then.
+/// Applies one write. `Ok(Err(..))` is a conflict with the stored users; then nothing was written.
 fn apply(connection: &Connection, write: &UserWrite) -> rusqlite::Result<Result<UserChange, Conflict>> {
     let (id, stored_revision) = match write {
         UserWrite::Create(user) => (user.id, None),
@@ -77,7 +77,7 @@ fn apply(connection: &Connection, write: &UserWrite) -> rusqlite::Result<Result<
             Ok(Ok(UserChange::Put(user.clone())))
         }
         UserWrite::Delete { id, revision } => {
-            // Its sessions go with it: see the table.
+            // The foreign key of `sessions` deletes the user's sessions too.
             connection.prepare_cached("DELETE FROM users WHERE id = ?")?.execute([id.as_bytes()])?;
             Ok(Ok(UserChange::Deleted { id: *id, revision: revision + 1 }))
         }
@@ -102,7 +102,7 @@ fn taken(connection: &Connection, user: &User) -> rusqlite::Result<Option<Confli
     Ok(None)
 }
 
-/// NULL is equal to nothing, so any number of users may have no address.
+/// `None` is stored as NULL, which is never equal to another, so any number of users may have no address.
 fn email_key(user: &User) -> Option<&str> {
     (!user.email_key.is_empty()).then_some(user.email_key.as_str())
 }

@@ -1,4 +1,4 @@
-//! The thread that writes: it commits everything that waits as one group, then tells the feeds and the callers.
+//! The writer thread: commits all waiting writes as one group, then emits them on the feeds and answers the callers.
 
 use std::{fs::File, io, thread};
 
@@ -6,15 +6,15 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    from_sqlite,
-    log::Log,
+    error::from_sqlite,
+    log::RoomLog,
     queue::{Command, Write},
     sessions, users,
 };
-use crate::engine::{Appended, Error, Fed, Refused, Reply, UserChange, UserChanges, WriteError};
+use crate::engine::{Appended, Error, FeedItem, ReceiptSender, Refused, UserChange, UserChanges, WriteError};
 use crate::types::Time;
 
-/// Bytes of one group, at which the next begins: a transaction that lasts, or a burst that overflows the rings, would harm others.
+/// Size at which a group is closed, in bytes. A larger one would delay its callers, and its burst could overflow the hub's rings.
 const GROUP_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
@@ -24,18 +24,18 @@ impl WriterThread {
     pub(super) async fn join(self) {
         let joined = tokio::task::spawn_blocking(|| self.0.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the writer of the log panicked");
+            tracing::error!("the log writer thread panicked");
         }
     }
 }
 
-/// Starts the thread, which keeps the folder's lock until it ends.
+/// Starts the thread, which holds the folder's lock until it ends.
 pub(super) fn start(
     connection: Connection,
-    log: Log,
+    log: RoomLog,
     inbox: mpsc::Receiver<Command>,
     lock: File,
-    rooms_feed: mpsc::Sender<Fed>,
+    rooms_feed: mpsc::Sender<FeedItem>,
     users_feed: mpsc::Sender<UserChanges>,
     stopped: watch::Sender<bool>,
 ) -> io::Result<WriterThread> {
@@ -55,18 +55,18 @@ pub(super) fn start(
 
 struct Writer {
     connection: Connection,
-    log: Log,
+    log: RoomLog,
     inbox: mpsc::Receiver<Command>,
-    /// Absent once sealed.
-    rooms_feed: Option<mpsc::Sender<Fed>>,
+    /// `None` once sealed.
+    rooms_feed: Option<mpsc::Sender<FeedItem>>,
     users_feed: mpsc::Sender<UserChanges>,
     users_version: u64,
-    /// A commit failed: whether the file has it is unknown, so nothing may be acknowledged any more.
+    /// Set when a commit failed in a way that leaves unknown what the file holds: nothing may be acknowledged from then on.
     stopped: watch::Sender<bool>,
     _lock: File,
 }
 
-/// What a write led to inside its group's transaction.
+/// The outcome of one write within its group's transaction.
 enum Outcome {
     Append(Result<Appended, Error>),
     Users(Result<Vec<UserChange>, WriteError>),
@@ -77,8 +77,8 @@ enum Outcome {
 impl Writer {
     fn run(mut self) {
         while let Some(first) = self.inbox.blocking_recv() {
-            // Threads that want this processor now most likely have drafts to add, and a group costs about the same however large it is. When
-            // there is none, this returns at once: nothing is added to the time of a group on a machine that has time.
+            // Threads that wait for this processor probably have drafts to add, and a group costs about the same at any size. On an idle
+            // machine this returns immediately and adds no latency.
             thread::yield_now();
             let (group, then) = self.group(first);
             if !group.is_empty() {
@@ -95,7 +95,7 @@ impl Writer {
         }
     }
 
-    /// All writes that wait, up to a command of another kind, which comes after them.
+    /// Collects the waiting writes, up to the next command of another kind, which is returned separately and runs after them.
     fn group(&mut self, first: Command) -> (Vec<Write>, Option<Command>) {
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -119,15 +119,15 @@ impl Writer {
         }
         match self.commit(&group) {
             Ok(outcomes) => self.announce(group, outcomes),
-            Err(error) => match self.passing(&error) {
-                Some(passing) => self.refuse_most(group, &passing),
-                // Whether this group is in the file is unknown. Unanswered, its receipts say that the log has stopped.
+            Err(error) => match self.transient(&error) {
+                Some(transient) => self.refuse_most(group, &transient),
+                // Whether the file holds this group is unknown. Its dropped senders make the receipts resolve with `Stopped`.
                 None => _ = self.stopped.send_replace(true),
             },
         }
     }
 
-    /// What makes space must not fail with what wants it: it is tried again by itself.
+    /// Refuses a group that failed for lack of space, but retries its removals alone, because they create space.
     fn refuse_most(&mut self, group: Vec<Write>, error: &Error) {
         let (removals, others): (Vec<_>, Vec<_>) = group.into_iter().partition(Write::only_removes);
         if others.is_empty() {
@@ -150,7 +150,7 @@ impl Writer {
                     outcomes.extend(run.iter().map(|_| Outcome::Append(Err(Error::Sealed))));
                 }
                 [Write::Append { .. }, ..] => {
-                    let mut insertion = Log::insertion(&transaction)?;
+                    let mut insertion = RoomLog::insertion(&transaction)?;
                     for draft in run.iter().filter_map(Write::draft) {
                         outcomes.push(Outcome::Append(self.log.append(&transaction, &mut insertion, draft, time)?));
                     }
@@ -172,24 +172,25 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// What the callers of a group that failed are told, if the next group may do better and nothing of this one is in the file.
-    fn passing(&mut self, error: &rusqlite::Error) -> Option<Error> {
+    /// Returns the error for the callers if the failure is transient and the group was rolled back; `None` if the log must stop.
+    fn transient(&mut self, error: &rusqlite::Error) -> Option<Error> {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
-        let passes = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
-        // Out of the transaction is: rolled back.
-        if passes && self.connection.is_autocommit() {
-            self.log.forget();
-            tracing::warn!(%error, "a group of writes was refused");
+        let is_transient = matches!(error.sqlite_error_code(), Some(DiskFull | DatabaseBusy | DatabaseLocked));
+        // Autocommit means that the transaction has ended, which after an error is a rollback.
+        if is_transient && self.connection.is_autocommit() {
+            self.log.roll_back();
+            tracing::warn!(%error, "refused a group of writes");
             return Some(from_sqlite(error));
         }
-        tracing::error!(%error, "the log has stopped: restart the server when the cause is mended");
+        tracing::error!(%error, "a commit failed, and the log accepts no more writes: fix the cause, then restart the server");
         None
     }
 
-    /// The feeds first: when a caller hears of its record, the hub is about to. A feed whose reader is gone has nobody to tell.
+    /// Emits a committed group, then answers its callers: when a caller learns of its record, the hub already has it in its feed.
+    /// A feed without a reader is skipped.
     fn announce(&mut self, group: Vec<Write>, outcomes: Vec<Outcome>) {
         let mut records = Vec::with_capacity(group.len());
-        let mut answers: Vec<(Reply, Appended)> = Vec::with_capacity(group.len());
+        let mut answers: Vec<(ReceiptSender, Appended)> = Vec::with_capacity(group.len());
         for (write, outcome) in group.into_iter().zip(outcomes) {
             match (write, outcome) {
                 (Write::Append { draft, reply, .. }, Outcome::Append(Ok(appended))) => {
@@ -204,14 +205,14 @@ impl Writer {
                 (Write::Users { reply, .. }, Outcome::Users(outcome)) => _ = reply.send(self.feed_users(outcome)),
                 (Write::Trim { reply, .. }, Outcome::Trim(outcome)) => _ = reply.send(outcome),
                 (Write::Session(change), Outcome::Session(changed)) => change.answer(changed),
-                // Outcomes stand in the order of their writes, each of its kind.
+                // Unreachable: outcomes are in the order of their writes, and of the same kind.
                 _ => {}
             }
         }
         if let Some(feed) = &self.rooms_feed
             && !records.is_empty()
         {
-            _ = feed.blocking_send(Fed::Records(records));
+            _ = feed.blocking_send(FeedItem::Records(records));
         }
         for (reply, appended) in answers {
             _ = reply.send(Ok(appended));
@@ -226,7 +227,7 @@ impl Writer {
     }
 }
 
-/// Nothing of this group is in the file.
+/// Answers a group of which nothing is in the file.
 fn refuse(group: Vec<Write>, error: &Error) {
     for write in group {
         match write {

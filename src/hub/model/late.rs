@@ -1,30 +1,27 @@
-//! A log whose answers come late: between the look and the answer anything may happen. What is true of an answer then, is all that its
-//! reader may build on.
+//! A log that sometimes answers late: its readers may rely only on what is still true when the answer arrives.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
-use crate::engine::{
-    Draft, Engine, Error, Page, PasswordHash, Position, Receipt, Refused, RoomInfo, Rotated, SecretHash, Session,
-    Signal, User, UserWrite, WriteError,
+use crate::{
+    engine::{Draft, Error, Log, Page, Position, Receipt, Refused, RoomInfo},
+    types::RoomName,
 };
-use crate::types::{RoomName, Time};
 
-/// Sometimes late.
+/// Delays some answers of a log.
 #[derive(Debug)]
-pub(super) struct Late(pub(super) Arc<dyn Engine>);
+pub(super) struct Late(pub(super) Arc<dyn Log>);
 
-/// As long as a few groups take.
-async fn later() {
+/// Sometimes waits as long as a few groups take to commit.
+async fn maybe_wait() {
     if fastrand::u8(0..4) == 0 {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(1..4))).await;
     }
 }
 
 #[async_trait]
-impl Engine for Late {
+impl Log for Late {
     async fn append(&self, draft: Draft) -> Result<Receipt, Refused> {
         self.0.append(draft).await
     }
@@ -33,13 +30,9 @@ impl Engine for Late {
         self.0.try_append(draft)
     }
 
-    fn signal(&self, room: RoomName, signal: Signal) {
-        self.0.signal(room, signal);
-    }
-
     async fn read(&self, room: &RoomName, after: u64, max: usize) -> Result<Page, Error> {
         let page = self.0.read(room, after, max).await;
-        later().await;
+        maybe_wait().await;
         page
     }
 
@@ -53,7 +46,7 @@ impl Engine for Late {
 
     async fn position(&self, room: &RoomName) -> Result<Position, Error> {
         let position = self.0.position(room).await;
-        later().await;
+        maybe_wait().await;
         position
     }
 
@@ -63,47 +56,5 @@ impl Engine for Late {
 
     async fn rooms(&self, after: Option<&RoomName>, max: usize) -> Result<Vec<RoomInfo>, Error> {
         self.0.rooms(after, max).await
-    }
-
-    async fn load_users(&self, after: Option<Uuid>, max: usize) -> Result<Vec<User>, Error> {
-        self.0.load_users(after, max).await
-    }
-
-    async fn write_users(&self, writes: Vec<UserWrite>) -> Result<u64, WriteError> {
-        self.0.write_users(writes).await
-    }
-
-    async fn create_session(&self, session: Session, password: &PasswordHash, keep: usize) -> Result<bool, Error> {
-        self.0.create_session(session, password, keep).await
-    }
-
-    async fn rotate_session(
-        &self,
-        id: Uuid,
-        from: SecretHash,
-        to: SecretHash,
-        expires_at: Time,
-    ) -> Result<Rotated, Error> {
-        self.0.rotate_session(id, from, to, expires_at).await
-    }
-
-    async fn revoke_session(&self, id: Uuid) -> Result<Option<Uuid>, Error> {
-        self.0.revoke_session(id).await
-    }
-
-    async fn purge_sessions(&self, expired_before: Time) -> Result<usize, Error> {
-        self.0.purge_sessions(expired_before).await
-    }
-
-    async fn stopped(&self) {
-        self.0.stopped().await;
-    }
-
-    async fn seal(&self) {
-        self.0.seal().await;
-    }
-
-    async fn close(&self) {
-        self.0.close().await;
     }
 }

@@ -23,7 +23,7 @@ use super::{ROOMS, draft, late::Late, unframe};
 use steps::{Epoch, From, Sizes, Step, sizes, step};
 
 use crate::{
-    engine::{Appended, Engine, Receipt, Retention, RetentionLimits, embedded},
+    engine::{Appended, Engine, Log, Receipt, Retention, RetentionLimits, embedded},
     hub::{Counts, Handle, JoinOptions, JoinStart, Settings, Subscription, start},
     lifecycle::RequestHandle,
     metrics::Metrics,
@@ -334,7 +334,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         },
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
-    let engine: Arc<dyn Engine> = Arc::new(Late(engine));
+    let log: Arc<dyn Log> = Arc::new(Late(engine.clone()));
     let settings = Settings {
         ring_batches: sizes.ring_batches,
         ring_bytes: sizes.ring_bytes,
@@ -349,7 +349,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         waiting_changes: 10,
         watchers: 1,
     };
-    let (hub, task) = start(&settings, Arc::clone(&engine), feeds.rooms, metrics);
+    let (hub, task) = start(&settings, log, engine.clone(), feeds.rooms, metrics);
     let epoch = engine.position(&RoomName::default()).await.unwrap().epoch;
     let mut world = World {
         hub: hub.clone(),

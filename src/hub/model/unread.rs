@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{draft, unframe};
 use crate::{
-    engine::{Engine, Retention, embedded},
+    engine::{Retention, embedded},
     hub::{Handle, JoinOptions, JoinStart, Settings, Subscription, start},
     lifecycle::RequestHandle,
     metrics::Metrics,
@@ -39,7 +39,6 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         retention: Retention::default(),
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
-    let engine: Arc<dyn Engine> = engine;
     let settings = Settings {
         ring_batches: 4,
         ring_bytes: 1 << 20,
@@ -54,7 +53,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         waiting_changes: 10,
         watchers: 1,
     };
-    let (hub, _) = start(&settings, engine, feeds.rooms, Arc::clone(&metrics));
+    let (hub, _) = start(&settings, engine.clone(), engine, feeds.rooms, Arc::clone(&metrics));
     (hub, metrics, folder)
 }
 

@@ -194,7 +194,7 @@ impl Slot {
             self.batches = BroadcastStream::new(ring.subscribe());
         }
         let (hub, room) = (self.hub.clone(), self.room.clone());
-        let position = async move { hub.0.engine.position(&room).await };
+        let position = async move { hub.0.log.position(&room).await };
         let position = at_once_or_unasked(position, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Locating(position)));
     }
