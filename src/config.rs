@@ -151,8 +151,10 @@ pub struct Config {
     /// Logins that may wait for that.
     pub max_queued_logins: usize,
 
-    /// Messages of one stream on their way to the log; then the stream is not read.
+    /// Messages of one stream on their way to the log; at this limit the stream is not read.
     pub max_inflight_per_stream: usize,
+    /// Bytes of these messages; at this limit the stream is not read either. A single message may be larger.
+    pub max_inflight_bytes_per_stream: usize,
     /// Messages of all streams that wait for the log.
     pub max_queued_messages: usize,
     /// Bytes of these.
@@ -316,7 +318,8 @@ impl Default for Config {
             max_concurrent_logins: cores,
             max_queued_logins: 256,
 
-            max_inflight_per_stream: 64,
+            max_inflight_per_stream: 512,
+            max_inflight_bytes_per_stream: 256 * KIB,
             max_queued_messages: 8_192,
             max_queued_bytes: 4 * MIB,
             max_queued_groups: 8,

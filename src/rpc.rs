@@ -9,13 +9,14 @@ mod codec;
 mod compression;
 mod rooms;
 mod status;
+mod stream_limit;
 mod users;
 
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 
 use crate::{auth::Sessions, caller::Caller, users::Users};
 pub(crate) use admission::{Admission, admit, refuse};
-pub(crate) use chat::{CHAT_PATH, Chats, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
+pub(crate) use chat::{CHAT_PATH, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
 pub(crate) use codec::{HalfClose, Unfinished};
 pub(crate) use compression::keep_lists_plain;
 use generated::user_service_server::{UserService, UserServiceServer};
@@ -24,6 +25,7 @@ use generated_v1::{
     chat_service_server::{ChatService, ChatServiceServer},
 };
 pub(crate) use status::{explain, why};
+pub(crate) use stream_limit::StreamLimit;
 
 /// The generated servers: every method but those whose response body is our own.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, reason = "generated")]
@@ -49,8 +51,10 @@ pub struct Settings {
     pub text_bytes: usize,
     /// Bytes of a reply that is not a stream.
     pub reply_bytes: usize,
-    /// Drafts of one stream that may be on their way.
+    /// Drafts of one stream that may be on their way to the log.
     pub inflight_per_stream: usize,
+    /// Bytes of these drafts.
+    pub inflight_bytes_per_stream: usize,
     /// Rooms that a stream may start in.
     pub rooms_per_stream: usize,
 }

@@ -26,7 +26,7 @@ use crate::{
     limit::{self, RateLimits},
     metrics::Metrics,
     net, proto,
-    rpc::{self, Chats},
+    rpc::{self, StreamLimit},
     types::Time,
     users,
 };
@@ -72,7 +72,7 @@ pub struct Server {
     drain_within: Duration,
     health: HealthReporter,
     hub: hub::Handle,
-    chats: Chats,
+    streams: StreamLimit,
     tasks: net::Tasks,
     tls: Option<net::Tls>,
     engine: Arc<dyn Engine>,
@@ -126,10 +126,10 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let auth::Started { auth, sessions, tasks: auth_tasks } =
         auth::start(&auth_settings, engine.clone(), users.clone(), &tasks.drain)?;
 
-    let chats = Chats::new(config.max_streams, config.max_streams_per_caller);
+    let streams = StreamLimit::new(config.max_streams, config.max_streams_per_caller);
     let parts = rpc::ChatParts {
         hub: hub.clone(),
-        chats: chats.clone(),
+        streams: streams.clone(),
         auth: auth.clone(),
         limits: limits.clone(),
         draining: tasks.drain.clone(),
@@ -175,7 +175,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         drain_within: Duration::from_secs(config.drain_seconds),
         health,
         hub,
-        chats,
+        streams,
         tasks,
         tls,
         engine,
@@ -271,7 +271,7 @@ impl Server {
         Counts {
             connections: self.tasks.connections.len(),
             streams: self.tasks.streams.len(),
-            chats: self.chats.count(),
+            chats: self.streams.open_streams(),
             rooms,
             members,
             ring_bytes,

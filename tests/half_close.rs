@@ -66,9 +66,25 @@ async fn d8_a_stream_that_half_closes_without_a_word_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_stream_at_a_limit_of_its_messages_in_flight_goes_on_when_they_are_settled() {
+    for (messages, bytes) in [(2, 1 << 20), (512, 1), (512, 1000)] {
+        let hub = Hub::start_with(|config| {
+            config.max_inflight_per_stream = messages;
+            config.max_inflight_bytes_per_stream = bytes;
+        })
+        .await;
+        let mut chat = hub.chat("den").await;
+        for text in numbered(100) {
+            chat.say("den", "ada", &text).await;
+        }
+        assert_numbered(&texts(&finish(&mut chat).await), 100);
+    }
+}
+
+#[tokio::test]
 async fn d8_a_stream_gets_everything_that_it_said_before_it_ends() {
     let hub = Hub::start().await;
-    for n in [1, 2, 7, 63, 64, 65] {
+    for n in [1, 2, 7, 511, 512, 513] {
         let mut chat = hub.chat("den").await;
         for text in numbered(n) {
             chat.say("den", "ada", &text).await;

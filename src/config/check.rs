@@ -10,6 +10,7 @@ impl Config {
         let ranges = [
             ("max_bulk_calls", self.max_bulk_calls as u64, 1 << 20),
             ("max_inflight_per_stream", self.max_inflight_per_stream as u64, 1 << 20),
+            ("max_inflight_bytes_per_stream", self.max_inflight_bytes_per_stream as u64, 1 << 30),
             ("max_queued_messages", self.max_queued_messages as u64, 1 << 24),
             ("max_queued_bytes", self.max_queued_bytes as u64, 1 << 31),
             ("max_queued_groups", self.max_queued_groups as u64, 1 << 20),

@@ -5,9 +5,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
-use dashmap::DashMap;
 use http::{HeaderMap, Request, Response, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
 use tower::{Service, service_fn};
@@ -15,10 +13,11 @@ use tower::{Service, service_fn};
 use super::{
     Settings, caller,
     chat_request::{self, Rules},
-    chat_stream::{ChatStream, ChatStreamParts, Requests},
+    chat_stream::{ChatRequests, ChatStream, ChatStreamParts, InflightLimits},
     codec::{ChatDecoder, RequestDecoder},
     compression,
     status::Failure,
+    stream_limit::{StreamLimit, StreamPermit},
 };
 use crate::{
     auth::Auth,
@@ -43,72 +42,11 @@ pub(crate) const SUBSCRIBE_PATH: &str = "/rialto.v1.ChatService/Subscribe";
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub(crate) hub: hub::Handle,
-    pub(crate) chats: Chats,
+    pub(crate) streams: StreamLimit,
     pub(crate) auth: Auth,
     pub(crate) limits: RateLimits,
     /// Cancelled when the server drains.
     pub(crate) draining: CancellationToken,
-}
-
-/// The places for streams of messages.
-#[derive(Debug, Clone)]
-pub(crate) struct Chats {
-    permits: Arc<Semaphore>,
-    limit: usize,
-    /// How many each caller has that is known.
-    callers: Arc<DashMap<Arc<str>, usize>>,
-    per_caller: usize,
-}
-
-/// A place for one stream, until it is dropped.
-#[derive(Debug)]
-pub(super) struct StreamPermit {
-    _permit: OwnedSemaphorePermit,
-    _of_caller: Option<CallerPermit>,
-}
-
-/// One of the streams of a caller that is known, until it is dropped.
-#[derive(Debug)]
-pub(super) struct CallerPermit {
-    id: Arc<str>,
-    callers: Arc<DashMap<Arc<str>, usize>>,
-}
-
-impl Chats {
-    pub(crate) fn new(limit: usize, per_caller: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(limit)), limit, callers: Arc::default(), per_caller }
-    }
-
-    /// How many there are now.
-    pub(crate) fn count(&self) -> usize {
-        self.limit - self.permits.available_permits()
-    }
-
-    fn open(&self, caller: &Caller) -> Result<StreamPermit, Failure> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Failure::too_many_streams())?;
-        Ok(StreamPermit { _permit: permit, _of_caller: self.count_for(caller)? })
-    }
-
-    /// One more stream that goes on of this caller, if it is known.
-    pub(super) fn count_for(&self, caller: &Caller) -> Result<Option<CallerPermit>, Failure> {
-        let Some(id) = &caller.id else { return Ok(None) };
-        let mut streams = self.callers.entry(Arc::clone(id)).or_default();
-        if *streams >= self.per_caller {
-            return Err(Failure::too_many_streams_of_caller(self.per_caller));
-        }
-        *streams += 1;
-        Ok(Some(CallerPermit { id: Arc::clone(id), callers: Arc::clone(&self.callers) }))
-    }
-}
-
-impl Drop for CallerPermit {
-    fn drop(&mut self) {
-        if let Some(mut streams) = self.callers.get_mut(&self.id) {
-            *streams = streams.saturating_sub(1);
-        }
-        self.callers.remove_if(&self.id, |_, streams| *streams == 0);
-    }
 }
 
 /// Serves Chat.
@@ -121,8 +59,8 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
         let limit = Some(method.settings.chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
-        let place = method.parts.chats.open(&caller)?;
-        method.start(caller, place, Some(requests), entries).await
+        let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
+        method.start(caller, permit, Some(requests), entries).await
     })
 }
 
@@ -135,11 +73,11 @@ pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Futur
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
         let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
         // It may be long in coming: meanwhile it is a stream like any other, and a drain does not wait for it.
-        let place = method.parts.chats.open(&caller)?;
+        let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
         let wanted = method.parts.draining.run_until_cancelled(requests.message()).await;
         let wanted = wanted.ok_or_else(Failure::draining)??.ok_or_else(missing)?;
         let entries = entries(wanted, &caller, method.settings.rooms_per_stream)?;
-        method.start(caller, place, None, entries).await
+        method.start(caller, permit, None, entries).await
     })
 }
 
@@ -199,8 +137,8 @@ impl Method {
     async fn start(
         &self,
         caller: Caller,
-        place: StreamPermit,
-        requests: Option<Requests>,
+        permit: StreamPermit,
+        requests: Option<ChatRequests>,
         entries: Vec<(RoomName, JoinOptions)>,
     ) -> Result<ChatStream, Status> {
         let hub = &self.parts.hub;
@@ -215,8 +153,11 @@ impl Method {
             requests,
             subscription,
             rules: Rules { text_bytes: self.settings.text_bytes, limits: self.parts.limits.clone() },
-            inflight: self.settings.inflight_per_stream,
-            place,
+            inflight: InflightLimits {
+                drafts: self.settings.inflight_per_stream,
+                bytes: self.settings.inflight_bytes_per_stream,
+            },
+            permit,
         }))
     }
 }

@@ -9,11 +9,12 @@ use tonic::{Request, Response, Status};
 
 use super::{
     caller,
-    chat::{Chats, Parts},
+    chat::Parts,
     chat_request::{Rules, named},
     compression::reply,
     generated_v1::chat_service_server::ChatService,
     status::Failure,
+    stream_limit::StreamLimit,
 };
 use crate::{
     engine::{Appended, Page, Refused, RoomInfo},
@@ -35,15 +36,15 @@ const CHUNK: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     hub: hub::Handle,
-    chats: Chats,
+    streams: StreamLimit,
     rules: Rules,
     draining: CancellationToken,
 }
 
 impl Calls {
     pub(super) fn new(parts: Parts, rules: Rules) -> Self {
-        let Parts { hub, chats, draining, .. } = parts;
-        Self { hub, chats, rules, draining }
+        let Parts { hub, streams, draining, .. } = parts;
+        Self { hub, streams, rules, draining }
     }
 }
 
@@ -90,12 +91,12 @@ impl ChatService for Calls {
     async fn list_rooms(&self, request: Request<ListRoomsRequest>) -> Result<Response<Self::ListRoomsStream>, Status> {
         let caller = caller(request.extensions());
         let watch = request.into_inner().watch;
-        let place = watch.then(|| self.chats.count_for(&caller)).transpose()?;
+        let permit = watch.then(|| self.streams.acquire_of_caller(&caller)).transpose().map_err(Failure::from)?;
         let (hub, draining) = (self.hub.clone(), self.draining.clone());
         // Before the list, so that nothing lies between the two.
         let changes = watch.then(|| hub.room_changes()).transpose().map_err(Failure::from)?;
         Ok(Response::new(Box::pin(stream! {
-            let _place = place;
+            let _permit = permit;
             let mut after = None;
             loop {
                 if watch && draining.is_cancelled() {

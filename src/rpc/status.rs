@@ -1,5 +1,7 @@
 //! Errors on the wire: the one place that knows which gRPC status, reason and details a domain error has.
 
+mod chat;
+
 use std::{collections::HashMap, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Response};

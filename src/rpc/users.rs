@@ -11,11 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{
-    caller,
-    chat::{Chats, Parts},
-    compression::reply,
-    generated::user_service_server::UserService,
-    status::Failure,
+    caller, chat::Parts, compression::reply, generated::user_service_server::UserService, status::Failure,
+    stream_limit::StreamLimit,
 };
 use crate::{
     auth::{may_change, may_set_roles},
@@ -42,7 +39,7 @@ pub(super) struct Calls {
     users: Users,
     /// Knows who is online.
     hub: hub::Handle,
-    chats: Chats,
+    streams: StreamLimit,
     limits: RateLimits,
     reply_bytes: usize,
     draining: CancellationToken,
@@ -50,8 +47,8 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(users: Users, parts: Parts, reply_bytes: usize) -> Self {
-        let Parts { hub, chats, limits, draining, .. } = parts;
-        Self { users, hub, chats, limits, reply_bytes, draining }
+        let Parts { hub, streams, limits, draining, .. } = parts;
+        Self { users, hub, streams, limits, reply_bytes, draining }
     }
 
     /// A password takes work, which only admins may ask for as they like.
@@ -120,7 +117,7 @@ impl UserService for Calls {
             alone("page_token", page_token.is_empty())?;
             let watch = self.users.watch().map_err(Failure::from)?;
             let online = self.hub.online_changes().map_err(Failure::from)?;
-            let place = self.chats.count_for(&caller)?;
+            let place = self.streams.acquire_of_caller(&caller).map_err(Failure::from)?;
             let (hub, draining) = (self.hub.clone(), self.draining.clone());
             return Ok(Response::new(Box::pin(watch::follow(watch, (caller, place), hub, online, draining))));
         }

@@ -134,6 +134,7 @@ pub(super) fn rpc(config: &Config) -> rpc::Settings {
         text_bytes: config.max_text_bytes,
         reply_bytes: config.max_reply_bytes,
         inflight_per_stream: config.max_inflight_per_stream,
+        inflight_bytes_per_stream: config.max_inflight_bytes_per_stream,
         rooms_per_stream: config.max_rooms_per_stream,
     }
 }

@@ -1,7 +1,8 @@
-//! Messages of a stream that were taken and are not decided yet.
+//! What the message of a stream that was taken last waits for.
 
 use futures_util::future::BoxFuture;
 
+use super::inflight::SentDraft;
 use crate::{
     auth,
     engine::{Receipt, Refused},
@@ -9,21 +10,15 @@ use crate::{
     types::RoomName,
 };
 
-/// What the message that was taken last waits for.
+/// What the message that was taken last waits for. Every future here goes on in a task of its own: a stream whose client does not read is
+/// not polled, and must not hold what others wait for.
 pub(super) enum Waiting {
-    /// For its place in the log's queue.
-    Append { nth: u64, room: RoomName, place: BoxFuture<'static, Result<Receipt, Refused>> },
-    /// For a place in the room, and where that is.
-    Join { nth: u64, room: RoomName, id: String, entered: BoxFuture<'static, Result<JoinedRoom, hub::Error>> },
-    /// For the outcomes of everything said before.
+    /// A place in the log's queue.
+    Append { sent: SentDraft, receipt: BoxFuture<'static, Result<Receipt, Refused>> },
+    /// The join of a room.
+    Join { nth: u64, room: RoomName, id: String, joined: BoxFuture<'static, Result<JoinedRoom, hub::Error>> },
+    /// The outcomes of all drafts before; then the room is left.
     Leave { room: RoomName },
-    /// For what the keys say of another token, and until when that is good.
-    GoOn { nth: u64, room: String, id: String, expires_at: BoxFuture<'static, Result<i64, auth::Error>> },
-}
-
-/// A draft in the log's queue.
-pub(super) struct Inflight {
-    pub(super) nth: u64,
-    pub(super) room: RoomName,
-    pub(super) receipt: Receipt,
+    /// The verification of a new token, and with it the token's expiry in seconds since the Unix epoch.
+    RefreshToken { nth: u64, room: String, id: String, expires_at: BoxFuture<'static, Result<i64, auth::Error>> },
 }

@@ -13,7 +13,7 @@ use crate::{
     engine::UserChange,
     hub,
     proto::user::{State, User},
-    rpc::{chat::CallerPermit, status::Failure},
+    rpc::{status::Failure, stream_limit::CallerPermit},
     users::{Watch, parse_id},
 };
 

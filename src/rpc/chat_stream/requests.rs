@@ -1,0 +1,92 @@
+//! Taking the messages of a stream.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::FutureExt;
+use prost::DecodeError;
+use tokio_stream::Stream as _;
+use tonic::Status;
+
+use super::{ChatStream, incoming::Incoming, inflight::SentDraft, waiting::Waiting};
+use crate::{
+    engine::Draft,
+    proto::user::ChatMessage,
+    rpc::{
+        chat_request::Request,
+        status::{self, Failure},
+    },
+    types::RoomName,
+};
+
+impl ChatStream {
+    /// Takes outcomes and messages until it must wait. Does nothing unless the subscription's waker was used since the last call: what is
+    /// polled here must be polled with that waker, or its wake-up is missed.
+    pub(super) fn advance(&mut self) {
+        if !self.subscription.was_woken() {
+            return;
+        }
+        let waker = self.subscription.waker();
+        let cx = &mut Context::from_waker(&waker);
+        // A bounded number, so that a stream that sends without end also receives.
+        for _ in 0..self.inflight.max_drafts() {
+            _ = self.poll_waiting(cx);
+            // Afterwards, so that the receipt of an append is polled, and knows whom to wake.
+            self.poll_outcomes(cx);
+            self.leave_if_settled();
+            if self.waiting.is_some() || self.inflight.is_full() {
+                return;
+            }
+            let Incoming::Open(requests) = &mut self.incoming else { return };
+            match Pin::new(requests.as_mut()).poll_next(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(message))) => self.take(message),
+                Poll::Ready(Some(Err(status))) => self.close(status::in_our_words(status)),
+                Poll::Ready(None) => self.close(Status::ok("")),
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn take(&mut self, message: Result<ChatMessage, DecodeError>) {
+        self.taken += 1;
+        let nth = self.taken;
+        match self.rules.read(message, &self.caller, &self.subscription) {
+            Ok(Request::Say(draft)) => self.publish(nth, draft),
+            Ok(Request::Join { room, id, entry }) => match self.may_enter(&room) {
+                Ok(()) => {
+                    let joined = self.hub.clone().enter_unasked(room.clone(), entry);
+                    self.waiting = Some(Waiting::Join { nth, room, id, joined });
+                }
+                Err(failure) => self.reject(failure, room.as_str().to_owned(), id, nth),
+            },
+            Ok(Request::Leave { room }) => self.waiting = Some(Waiting::Leave { room }),
+            Ok(Request::GoOn { token, room, id }) => {
+                let expires_at = self.auth.clone().renew(self.caller.clone(), token).boxed();
+                self.waiting = Some(Waiting::RefreshToken { nth, room, id, expires_at });
+            }
+            Ok(Request::Typing { room, user_id }) => self.hub.typing(room, user_id, &self.stream),
+            Err(bad) => self.reject(bad.failure, bad.room, bad.id, nth),
+        }
+    }
+
+    fn publish(&mut self, nth: u64, draft: Draft) {
+        let sent = SentDraft { nth, room: draft.room.clone(), bytes: draft.size() };
+        match self.hub.try_append(draft) {
+            Ok(receipt) => self.inflight.push(sent, receipt),
+            Err(draft) => {
+                let receipt = self.hub.append_unasked(draft);
+                self.waiting = Some(Waiting::Append { sent, receipt });
+            }
+        }
+    }
+
+    fn may_enter(&self, room: &RoomName) -> Result<(), Failure> {
+        if self.reported_draining {
+            return Err(Failure::draining());
+        }
+        Ok(self.subscription.may_enter(room)?)
+    }
+}
