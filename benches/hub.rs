@@ -1,6 +1,6 @@
-//! Publishing through the hub: from the append to the moment at which the last subscriber holds the bytes, on the embedded engine.
+//! Joins, and publishing through the hub: from the append to the moment at which the last subscriber holds the bytes, on the embedded engine.
 //!
-//! A round publishes one message, or as many as a stream may have in flight, and waits until all are with everybody. Its time contains the
+//! A round publishes one message, or [`INFLIGHT`] of them, and waits until all are with everybody. Its time contains the
 //! commits, and so the disk: a round of one message waits for one fsync, a round of 64 for two (the writer begins with what is there, and
 //! commits what came meanwhile as the next group). What one takes on the machine, `one commit` of the benchmark `log` says. It is three
 //! quarters of a round of one message to one subscriber, and a fifth of a round that ends in 64,000 deliveries.
@@ -26,19 +26,19 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use rialto::{
     config::Config,
     engine::{Appended, Draft, Engine},
-    hub::{self, Handle, JoinOptions, Subscription},
+    hub::{self, Handle, JoinOptions, JoinedRoom, Subscription},
     lifecycle::RequestHandle,
     types::RoomName,
 };
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::Notify, task::JoinHandle};
 
-/// Messages that a stream may have in flight.
+/// Messages of a large round.
 const INFLIGHT: usize = 64;
 
 /// A hub, and those who listen in its lobby.
 struct Crowd {
-    hub: Handle,
+    engine: Arc<dyn Engine>,
     subscribers: usize,
     /// Deliveries that the round still waits for.
     missing: Arc<Missing>,
@@ -62,14 +62,14 @@ impl Crowd {
     async fn gather(subscribers: usize) -> (Arc<Self>, Ground) {
         let folder = tempfile::tempdir().unwrap();
         let (engine, feeds) = support::open(folder.path());
-        let (hub, task) = hub::start(&settings(), engine.clone(), engine.clone(), feeds.rooms, Arc::default());
+        let (hub, task) = hub::start(&settings(), engine.clone(), feeds.rooms, Arc::default());
         let missing = Arc::<Missing>::default();
         for _ in 0..subscribers {
             let mut subscription = hub.subscribe(RequestHandle::default());
-            subscription.add(hub.clone().enter(RoomName::default(), JoinOptions::default()).await.unwrap());
+            subscription.add(hub.clone().join(RoomName::default(), JoinOptions::default()).await.unwrap());
             tokio::spawn(listen(subscription, Arc::clone(&missing)));
         }
-        let crowd = Self { hub, subscribers, missing, draft: support::draft() };
+        let crowd = Self { engine: Arc::clone(&engine), subscribers, missing, draft: support::draft() };
         (Arc::new(crowd), Ground { engine, hub: task, _folder: folder })
     }
 
@@ -78,7 +78,7 @@ impl Crowd {
         self.missing.deliveries.store(messages * self.subscribers, Ordering::Relaxed);
         let mut receipts = Vec::with_capacity(messages);
         for _ in 0..messages {
-            receipts.push(self.hub.append_unasked(self.draft.clone()).await.unwrap());
+            receipts.push(self.engine.append(self.draft.clone()).await.unwrap());
         }
         for receipt in receipts {
             assert!(matches!(receipt.await.unwrap(), Appended::Accepted { .. }), "no draft has a key");
@@ -163,8 +163,60 @@ fn publishing(criterion: &mut Criterion, runtime: &Runtime) {
     }
 }
 
+/// Members of the large room.
+const MEMBERS: usize = 20_000;
+
+/// Other rooms beside it, with a member each.
+const OTHER_ROOMS: usize = 1_000;
+
+/// Joins a room as this user, and asks for presence.
+async fn join(hub: &Handle, room: &RoomName, user: usize) -> JoinedRoom {
+    let options =
+        JoinOptions { user_id: Some(format!("user-{user}").into()), presence: true, ..JoinOptions::default() };
+    hub.clone().join(room.clone(), options).await.unwrap()
+}
+
+/// Joins and leaves of one user, beside members that stay: the cost must not depend on their number. All members listen.
+fn joining(criterion: &mut Criterion, runtime: &Runtime) {
+    let mut benches = criterion.benchmark_group("joining, beside 1000 other rooms");
+    for members in [1, 100, MEMBERS] {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, task, engine, stay) = runtime.block_on(async {
+            let (engine, feeds) = support::open(folder.path());
+            let (hub, task) = hub::start(&settings(), engine.clone(), feeds.rooms, Arc::default());
+            let mut stay = Vec::new();
+            for user in 0..members {
+                stay.push(join(&hub, &RoomName::default(), user).await);
+            }
+            for room in 0..OTHER_ROOMS {
+                stay.push(join(&hub, &RoomName::new(&format!("room-{room}")).unwrap(), room).await);
+            }
+            (hub, task, engine, stay)
+        });
+        benches.bench_function(BenchmarkId::new("members", members), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let hub = hub.clone();
+                let joins = async move {
+                    for _ in 0..rounds {
+                        drop(join(&hub, &RoomName::default(), MEMBERS).await);
+                    }
+                };
+                runtime.block_on(runtime.spawn(support::timed(joins))).unwrap()
+            });
+        });
+        drop(stay);
+        runtime.block_on(async {
+            engine.close().await;
+            task.await.unwrap();
+        });
+    }
+    benches.finish();
+}
+
 fn main() {
     let mut criterion = support::criterion();
-    publishing(&mut criterion, &support::runtime());
+    let runtime = support::runtime();
+    publishing(&mut criterion, &runtime);
+    joining(&mut criterion, &runtime);
     criterion.final_summary();
 }

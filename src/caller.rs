@@ -69,11 +69,6 @@ pub enum Standing {
     },
 }
 
-/// A message names somebody else than its sender.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this caller is {0:?}, and speaks for nobody else")]
-pub struct Spoofed(pub String);
-
 impl Caller {
     /// It manages users.
     #[must_use]
@@ -86,32 +81,11 @@ impl Caller {
     pub fn answers_for(&self, id: Uuid) -> bool {
         self.is_admin() || matches!(self.standing, Standing::Somebody { user: Some(user), .. } if user == id)
     }
-
-    /// The name under which it speaks, which it may have claimed or left out. Only who is not known is believed.
-    pub fn speaks_as(&self, claimed: String) -> Result<String, Spoofed> {
-        match self.id.as_deref() {
-            None => Ok(claimed),
-            Some(id) if claimed == id => Ok(claimed),
-            Some(id) if claimed.is_empty() => Ok(id.to_owned()),
-            Some(id) => Err(Spoofed(id.to_owned())),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_known_speaks_only_as_itself() {
-        let open = Caller::default();
-        assert_eq!(open.speaks_as("eve".into()), Ok("eve".into()));
-        assert_eq!(open.speaks_as(String::new()), Ok(String::new()));
-        let ada = Caller { id: Some("ada".into()), ..Caller::default() };
-        assert_eq!(ada.speaks_as(String::new()), Ok("ada".into()));
-        assert_eq!(ada.speaks_as("ada".into()), Ok("ada".into()));
-        assert_eq!(ada.speaks_as("eve".into()), Err(Spoofed("ada".into())));
-    }
 
     #[test]
     fn only_oneself_and_admins_answer_for_a_user() {

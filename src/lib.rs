@@ -12,6 +12,8 @@ pub mod rpc;
 pub mod auth;
 pub mod limit;
 
+pub mod rooms;
+
 pub mod hub;
 pub mod users;
 

@@ -26,6 +26,7 @@ use crate::{
     limit::{self, RateLimits},
     metrics::Metrics,
     net, proto,
+    rooms::Rooms,
     rpc::{self, StreamLimit},
     types::Time,
     users,
@@ -115,8 +116,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (folder, temporary) = data_folder(config)?;
     let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone())?, Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
-    let (hub, hub_task) =
-        hub::start(&settings::hub(config), engine.clone(), engine.clone(), feeds.rooms, Arc::clone(&metrics));
+    let (hub, hub_task) = hub::start(&settings::hub(config), engine.clone(), feeds.rooms, Arc::clone(&metrics));
     let users = users::start(settings::users(config), engine.clone(), feeds.users, Arc::clone(&metrics));
     let (users, users_task) = users.await?;
 
@@ -129,6 +129,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let streams = StreamLimit::new(config.max_streams, config.max_streams_per_caller);
     let parts = rpc::ChatParts {
         hub: hub.clone(),
+        rooms: Rooms::new(engine.clone(), engine.clone(), hub.clone()),
         streams: streams.clone(),
         auth: auth.clone(),
         limits: limits.clone(),

@@ -3,6 +3,7 @@
 mod issuers;
 mod login;
 mod streams;
+mod unread;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, jwk::Jwk};
 use rialto::proto::{

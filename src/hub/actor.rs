@@ -1,13 +1,16 @@
 //! The one task that owns all rooms, and fans committed records out.
 //!
 //! Invariants:
-//! - Nobody is shown a record before the engine emitted it, which it does only when the record is durable.
-//! - A receiver is handed out between two batches of its room: it sees each batch whole, or not at all.
-//! - The actor awaits its inbox, its feed and its clocks; never the engine, never a subscriber.
+//! - A record is delivered only after the engine emitted it, which it does only when the record is durable.
+//! - A receiver is created between two batches of its room: it sees each batch whole, or not at all.
+//! - The actor awaits its inbox, its feed and its timers; never the engine, never a subscriber.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,8 +22,13 @@ use tokio_stream::StreamExt;
 use tokio_util::time::DelayQueue;
 
 use super::{
-    Command, Counts, Error, Joined, Leave, Membership, Settings, budget::Budget, directory::Directory,
-    presence::Presence, room::Room,
+    budget::Budget,
+    command::{Command, Counts, JoinReply, Leave, Membership},
+    directory::Directory,
+    error::Error,
+    presence::Presence,
+    room::Room,
+    settings::Settings,
 };
 use crate::{
     batch,
@@ -28,29 +36,30 @@ use crate::{
     types::RoomName,
 };
 
-/// Watchers of rooms are told of a room at most once in so long.
+/// Interval at which watchers of rooms and users are notified of changes.
 const DIRECTORY_EVERY: Duration = Duration::from_secs(1);
 
-/// What a signal counts for in a turn: those who type without end must not hold up what was said before.
+/// What a signal counts for in a turn, in bytes, so that a stream of signals does not delay the batches before it.
 const SIGNAL_BYTES: usize = 1024;
 
 pub(super) struct Actor {
     rooms: HashMap<RoomName, Room>,
     commands: mpsc::Receiver<Command>,
-    leaves: mpsc::Sender<Leave>,
-    left: mpsc::Receiver<Leave>,
+    /// Where new memberships reserve a place for their leave.
+    leave_permits: mpsc::Sender<Leave>,
+    leaves: mpsc::Receiver<Leave>,
     feed: mpsc::Receiver<FeedItem>,
     settings: Settings,
     budget: Budget,
-    /// Rooms with framed records that were not sent yet. Empty between two turns.
+    /// Rooms with framed records that are not in their ring yet. Empty between two turns.
     unsent: Vec<RoomName>,
-    /// Rooms whose presence wants to be looked at again.
+    /// Rooms with delayed presence reports.
     checks: DelayQueue<RoomName>,
     directory: Arc<Directory>,
-    /// Rooms that are not on the directory's board yet.
+    /// Changed rooms that are not in the directory's change log yet.
     changed: HashSet<RoomName>,
-    /// When watchers are told.
-    telling: Interval,
+    /// When watchers are notified.
+    notify: Interval,
 }
 
 impl Actor {
@@ -60,14 +69,14 @@ impl Actor {
         feed: mpsc::Receiver<FeedItem>,
         directory: Arc<Directory>,
     ) -> Self {
-        let (leaves, left) = mpsc::channel(settings.memberships);
-        let mut telling = tokio::time::interval(DIRECTORY_EVERY);
-        telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (leave_permits, leaves) = mpsc::channel(settings.memberships);
+        let mut notify = tokio::time::interval(DIRECTORY_EVERY);
+        notify.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             rooms: HashMap::new(),
             commands,
+            leave_permits,
             leaves,
-            left,
             feed,
             budget: Budget::new(settings.ring_bytes),
             settings,
@@ -75,43 +84,47 @@ impl Actor {
             checks: DelayQueue::new(),
             directory,
             changed: HashSet::new(),
-            telling,
+            notify,
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Runs until the feed ends, and then sets `feed_ended` before the channels close.
+    pub(super) async fn run(mut self, feed_ended: Arc<AtomicBool>) {
         loop {
             tokio::select! {
-                fed = self.feed.recv() => match fed {
-                    Some(fed) => {
-                        self.deliver(fed);
-                        // Subscribers on this thread get their turn before the ring moves on.
+                item = self.feed.recv() => match item {
+                    Some(item) => {
+                        self.deliver(item);
+                        // Let subscribers on this thread run before the ring moves on.
                         tokio::task::yield_now().await;
                     }
-                    None => return tracing::debug!("the hub ends: its feed has ended"),
+                    None => {
+                        feed_ended.store(true, Ordering::Release);
+                        return tracing::debug!("the hub ends: its feed has ended");
+                    }
                 },
-                Some(command) = self.commands.recv() => self.obey(command),
-                Some(leave) = self.left.recv() => self.leave(&leave),
+                Some(command) = self.commands.recv() => self.execute(command),
+                Some(leave) = self.leaves.recv() => self.leave(&leave),
                 Some(due) = self.checks.next(), if !self.checks.is_empty() => {
                     let name = due.into_inner();
                     if let Some(room) = self.rooms.get_mut(&name) {
                         room.check = None;
                     }
-                    self.in_presence(&name, Presence::check);
+                    self.change_presence(&name, Presence::check);
                 }
-                _ = self.telling.tick(), if self.is_watched() => self.tell(),
+                _ = self.notify.tick(), if self.is_watched() => self.notify_watchers(),
             }
         }
     }
 
-    /// Frames what is ready, once a room, and sends it. One turn must not fill a ring by itself, or it would throw out also those who keep
-    /// up: it ends at a quarter of one.
+    /// Frames everything that is ready into one batch per room, and sends the batches. A turn ends at a quarter of a ring: one that filled a
+    /// whole ring would make even subscribers lag that keep up.
     fn deliver(&mut self, first: FeedItem) {
         let turn = self.settings.ring_batches * batch::MAX_BYTES / 4;
         let mut framed = self.take(first);
         while framed < turn {
             match self.feed.try_recv() {
-                Ok(fed) => framed += self.take(fed),
+                Ok(item) => framed += self.take(item),
                 Err(_) => break,
             }
         }
@@ -122,9 +135,9 @@ impl Actor {
         }
     }
 
-    /// Says how many bytes of messages there were, or what counts as such: a turn ends, whatever comes.
-    fn take(&mut self, fed: FeedItem) -> usize {
-        let records = match fed {
+    /// Frames an item of the feed. Returns the bytes that it counts for in the turn.
+    fn take(&mut self, item: FeedItem) -> usize {
+        let records = match item {
             FeedItem::Records(records) => records,
             FeedItem::Signal { room, signal: Signal::Typing { user_id, stream } } => {
                 if let Some(room) = self.rooms.get_mut(&room) {
@@ -140,7 +153,7 @@ impl Actor {
             if watched && !self.changed.contains(&record.room) {
                 self.changed.insert(record.room.clone());
             }
-            // A room that nobody is in has no ring: its messages are in the log.
+            // A room without subscribers has no ring: its messages are in the log.
             if let Some(room) = self.rooms.get_mut(&record.room) {
                 if !room.has_unsent() {
                     self.unsent.push(record.room.clone());
@@ -151,34 +164,36 @@ impl Actor {
         bytes
     }
 
-    fn obey(&mut self, command: Command) {
-        // Who left before the question was asked is not there any more.
-        while let Ok(leave) = self.left.try_recv() {
+    fn execute(&mut self, command: Command) {
+        // A stream that left before the command was sent must not count for it.
+        while let Ok(leave) = self.leaves.try_recv() {
             self.leave(&leave);
         }
-        // Whoever asked may be gone before the answer; a membership dropped on the way leaves by itself.
+        // The receiver of a reply may be gone; a membership that is dropped with the reply leaves by itself.
         match command {
-            Command::Join { room, user_id, presence, joined } => {
-                drop(joined.send(self.join(room, user_id, presence)));
+            Command::Join { room, user_id, presence, reply } => {
+                drop(reply.send(self.join(room, user_id, presence)));
             }
-            Command::Listen { room, listener } => {
-                let again = self.rooms.get_mut(&room).map(|room| room.presence.listen_again());
-                _ = listener.send(again);
+            Command::Listen { room, reply } => {
+                let listener = self.rooms.get_mut(&room).map(|room| room.presence.listen_again());
+                _ = reply.send(listener);
             }
-            Command::Count { counts } => {
+            Command::Count { reply } => {
                 let members = self.rooms.values().map(Room::members).sum();
-                _ = counts.send(Counts { rooms: self.rooms.len(), members, ring_bytes: self.budget.held() });
+                _ = reply.send(Counts { rooms: self.rooms.len(), members, ring_bytes: self.budget.held() });
             }
         }
     }
 
-    fn join(&mut self, name: RoomName, user_id: Option<Arc<str>>, presence: bool) -> Result<Joined, Error> {
+    fn join(&mut self, name: RoomName, user_id: Option<Arc<str>>, presence: bool) -> Result<JoinReply, Error> {
         if let (Some(id), Some(limit)) = (&user_id, self.settings.memberships_per_user)
-            && self.directory.places(id) >= limit
+            && self.directory.memberships(id) >= limit
         {
             return Err(Error::TooManyMembershipsOfCaller { limit });
         }
-        let permit = self.leaves.clone().try_reserve_owned().map_err(|_| Error::TooManyMemberships)?;
+        let limit = self.settings.memberships;
+        let permit = self.leave_permits.clone().try_reserve_owned();
+        let permit = permit.map_err(|_| Error::TooManyMemberships { limit })?;
         let limit = self.settings.open_rooms;
         if self.rooms.len() >= limit && !self.rooms.contains_key(&name) {
             return Err(Error::TooManyOpenRooms { limit });
@@ -192,22 +207,22 @@ impl Actor {
             self.rooms.entry(name.clone()).or_insert_with(|| Room::new(name.clone(), ring_batches, presence_max));
         let ring = room.join();
         if let Some(id) = &user_id {
-            self.directory.come(id);
+            self.directory.enter(id);
         }
-        self.in_presence(&name, |presence, now| presence.enter(user_id.as_ref(), now));
-        // After its own coming, which it is so told of as of everyone's before.
+        self.change_presence(&name, |presence, now| presence.enter(user_id.as_ref(), now));
+        // Listen after entering, so that the snapshot includes the new member.
         let listener = self.rooms.get_mut(&name).filter(|_| presence).map(|room| room.presence.listen());
         let online = self.rooms.get(&name).map_or(0, |room| room.presence.online());
-        let membership = Membership { leave: Some((permit, Leave { room: name, user_id })) };
-        Ok(Joined { ring, membership, online, listener })
+        let membership = Membership::new(permit, Leave { room: name, user_id });
+        Ok(JoinReply { ring, membership, online, listener })
     }
 
     fn leave(&mut self, leave: &Leave) {
         let Leave { room: name, user_id } = leave;
         if let Some(id) = user_id {
-            self.directory.go(id);
+            self.directory.leave(id);
         }
-        self.in_presence(name, |presence, now| presence.leave(user_id.as_ref(), now));
+        self.change_presence(name, |presence, now| presence.leave(user_id.as_ref(), now));
         if self.rooms.get_mut(name).is_some_and(Room::leave)
             && let Some(Room { check: Some((_, key)), .. }) = self.rooms.remove(name)
         {
@@ -215,7 +230,8 @@ impl Actor {
         }
     }
 
-    fn in_presence(&mut self, name: &RoomName, change: impl FnOnce(&mut Presence, Instant)) {
+    /// Changes the presence of a room, and updates what depends on it: the directory, and the timer of its delayed reports.
+    fn change_presence(&mut self, name: &RoomName, change: impl FnOnce(&mut Presence, Instant)) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         change(&mut room.presence, Instant::now());
         self.directory.set_members(name, room.presence.online());
@@ -235,9 +251,9 @@ impl Actor {
         self.directory.rooms.is_watched() || self.directory.users.is_watched()
     }
 
-    fn tell(&mut self) {
-        self.changed.drain().for_each(|room| self.directory.rooms.changed(&room));
-        self.directory.rooms.tell();
-        self.directory.users.tell();
+    fn notify_watchers(&mut self) {
+        self.changed.drain().for_each(|room| self.directory.rooms.record(&room));
+        self.directory.rooms.notify();
+        self.directory.users.notify();
     }
 }

@@ -1,4 +1,4 @@
-//! What the rings of all rooms together may hold.
+//! The memory limit of all rings together.
 
 use std::{
     collections::VecDeque,
@@ -12,23 +12,23 @@ use bytes::Bytes;
 
 use crate::batch::Batch;
 
-/// A batch in a ring, which may give up its bytes for newer ones of any room. Whoever keeps up has read them by then.
+/// A batch in a ring. Its bytes may be dropped in favour of newer batches of any room; subscribers that keep up have read them by then.
 #[derive(Debug)]
 pub(super) struct RetainedBatch {
     last_seq: u64,
-    /// Read by every subscriber, maybe at once, and written when it is given up.
+    /// `None` once the bytes were dropped. Read by every subscriber, possibly at once.
     batch: RwLock<Option<(Batch, Share)>>,
 }
 
-/// What of a batch is new to a subscriber.
+/// The part of a batch that is new to a subscriber.
 #[derive(Debug, PartialEq)]
 pub(super) enum Part {
     /// Nothing.
     Nothing,
     /// These frames.
     Frames(Bytes),
-    /// Something, but its bytes were given up.
-    GivenUp,
+    /// Something, but the bytes were dropped.
+    Dropped,
 }
 
 impl RetainedBatch {
@@ -42,16 +42,16 @@ impl RetainedBatch {
         }
         match &*self.batch.read().unwrap_or_else(PoisonError::into_inner) {
             Some((batch, _)) => batch.after(seq).map_or(Part::Nothing, Part::Frames),
-            None => Part::GivenUp,
+            None => Part::Dropped,
         }
     }
 
-    fn give_up(&self) {
+    fn drop_bytes(&self) {
         self.batch.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
-/// A part of what is held; given back when it is dropped.
+/// Bytes counted as held until the share is dropped.
 #[derive(Debug)]
 struct Share {
     bytes: usize,
@@ -64,17 +64,17 @@ impl Drop for Share {
     }
 }
 
-/// Counts what is held, and makes room at the expense of the oldest.
+/// Counts the bytes held by all rings, and drops those of the oldest batches above the limit.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
     held: Arc<AtomicUsize>,
-    /// Oldest first. Those that their rings have dropped are cleared away now and then.
+    /// Oldest first. Batches that left their rings are removed now and then.
     order: VecDeque<Weak<RetainedBatch>>,
     tidy_at: usize,
 }
 
-/// Below so many it is not worth looking for dropped ones.
+/// Below this length the queue is not searched for batches that left their rings.
 const TIDY: usize = 1024;
 
 impl Budget {
@@ -93,7 +93,7 @@ impl Budget {
         while self.held() > self.limit {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(kept) = oldest.upgrade() {
-                kept.give_up();
+                kept.drop_bytes();
             }
         }
         if self.order.len() >= self.tidy_at {
@@ -118,24 +118,24 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_give_up_their_bytes_for_the_newest() {
+    fn the_oldest_batches_lose_their_bytes_to_the_newest() {
         let mut budget = Budget::new(10_000);
         let kept: Vec<_> = (1..=5).map(|seq| budget.keep(batch(seq, 3_000))).collect();
         assert!(budget.held() <= 10_000, "{}", budget.held());
-        for (kept, given_up) in kept.iter().zip([true, true, false, false, false]) {
-            assert_eq!(kept.after(0) == Part::GivenUp, given_up, "{}", kept.last_seq());
-            assert_eq!(kept.after(kept.last_seq()), Part::Nothing, "nothing is missed by who has it");
+        for (kept, dropped) in kept.iter().zip([true, true, false, false, false]) {
+            assert_eq!(kept.after(0) == Part::Dropped, dropped, "{}", kept.last_seq());
+            assert_eq!(kept.after(kept.last_seq()), Part::Nothing, "a subscriber that has read it misses nothing");
         }
     }
 
     #[test]
-    fn what_the_rings_have_dropped_counts_no_more() {
+    fn batches_that_left_their_rings_do_not_count() {
         let mut budget = Budget::new(10_000);
         let first = budget.keep(batch(1, 3_000));
         for seq in 2..5_000 {
             drop(budget.keep(batch(seq, 6_000)));
         }
-        assert!(matches!(first.after(0), Part::Frames(_)), "there was always room for it");
+        assert!(matches!(first.after(0), Part::Frames(_)), "the limit was never reached");
         assert!(budget.order.len() <= 2 * TIDY, "{}", budget.order.len());
         drop(first);
         assert_eq!(budget.held(), 0);

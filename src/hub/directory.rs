@@ -1,4 +1,4 @@
-//! What others than members may know: which users are online, and which rooms changed.
+//! Which users are online, how many members each room has, and which of them changed.
 
 use std::{
     hash::Hash,
@@ -8,31 +8,31 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::watch;
 
-use super::Error;
+use super::error::Error;
 use crate::{
     changes::{ChangeLog, Delta, Lagged},
     types::RoomName,
 };
 
-/// Written by the actor, read by anyone.
+/// Written by the actor, and read by every task.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// How many places in rooms each user has.
+    /// Memberships of each user that has any.
     online: DashMap<Arc<str>, usize>,
-    /// Distinct members of the rooms that somebody is in.
+    /// Distinct members of each room that has any.
     members: DashMap<RoomName, usize>,
-    pub(super) users: Board<Arc<str>>,
-    pub(super) rooms: Board<RoomName>,
+    pub(super) users: WatchLog<Arc<str>>,
+    pub(super) rooms: WatchLog<RoomName>,
 }
 
 impl Directory {
-    /// Remembers so many changes for those who watch and are behind, and lets so many watch.
-    pub(super) fn new(changes: usize, watchers: usize) -> Self {
+    /// `max_behind`: changes that a watcher may be behind. `max_watchers`: of users, and as many of rooms.
+    pub(super) fn new(max_behind: usize, max_watchers: usize) -> Self {
         Self {
             online: DashMap::new(),
             members: DashMap::new(),
-            users: Board::new(changes, watchers),
-            rooms: Board::new(changes, watchers),
+            users: WatchLog::new(max_behind, max_watchers),
+            rooms: WatchLog::new(max_behind, max_watchers),
         }
     }
 
@@ -40,16 +40,16 @@ impl Directory {
         self.online.contains_key(user_id)
     }
 
-    /// How many places in rooms the user has.
-    pub(super) fn places(&self, user_id: &str) -> usize {
-        self.online.get(user_id).map_or(0, |places| *places)
+    /// Memberships of a user on all its streams.
+    pub(super) fn memberships(&self, user_id: &str) -> usize {
+        self.online.get(user_id).map_or(0, |memberships| *memberships)
     }
 
     pub(super) fn members(&self, room: &RoomName) -> usize {
         self.members.get(room).map_or(0, |members| *members)
     }
 
-    /// A room has so many now.
+    /// Sets the number of distinct members of a room.
     pub(super) fn set_members(&self, room: &RoomName, members: usize) {
         if members == 0 {
             self.members.remove(room);
@@ -58,65 +58,66 @@ impl Directory {
         }
     }
 
-    /// The user has one more place.
-    pub(super) fn come(&self, user_id: &Arc<str>) {
-        let mut places = self.online.entry(Arc::clone(user_id)).or_default();
-        *places += 1;
-        if *places == 1 {
-            drop(places);
-            self.users.changed(user_id);
+    /// The user has one more membership.
+    pub(super) fn enter(&self, user_id: &Arc<str>) {
+        let mut memberships = self.online.entry(Arc::clone(user_id)).or_default();
+        *memberships += 1;
+        if *memberships == 1 {
+            drop(memberships);
+            self.users.record(user_id);
         }
     }
 
-    /// The user has one less.
-    pub(super) fn go(&self, user_id: &Arc<str>) {
-        if let Some(mut places) = self.online.get_mut(user_id) {
-            *places = places.saturating_sub(1);
+    /// The user has one membership less.
+    pub(super) fn leave(&self, user_id: &Arc<str>) {
+        if let Some(mut memberships) = self.online.get_mut(user_id) {
+            *memberships = memberships.saturating_sub(1);
         }
-        if self.online.remove_if(user_id, |_, places| *places == 0).is_some() {
-            self.users.changed(user_id);
+        if self.online.remove_if(user_id, |_, memberships| *memberships == 0).is_some() {
+            self.users.record(user_id);
         }
     }
 }
 
-/// What changed, for those who watch. Without a watcher nothing is written down.
+/// A change log and its watchers. Without a watcher nothing is recorded.
 #[derive(Debug)]
-pub(super) struct Board<K> {
+pub(super) struct WatchLog<K> {
     changes: RwLock<ChangeLog<K, ()>>,
-    told: watch::Sender<u64>,
-    watchers: usize,
+    /// The version of which the watchers were notified last.
+    notified: watch::Sender<u64>,
+    max_watchers: usize,
 }
 
-impl<K: Clone + Eq + Hash> Board<K> {
-    fn new(limit: usize, watchers: usize) -> Self {
-        Self { changes: RwLock::new(ChangeLog::new(limit)), told: watch::Sender::new(0), watchers }
+impl<K: Clone + Eq + Hash> WatchLog<K> {
+    fn new(max_behind: usize, max_watchers: usize) -> Self {
+        Self { changes: RwLock::new(ChangeLog::new(max_behind)), notified: watch::Sender::new(0), max_watchers }
     }
 
-    /// A place for a watcher, and the version from which it watches.
+    /// Adds a watcher. Returns the version from which it watches.
     fn watch(&self) -> Result<(watch::Receiver<u64>, u64), Error> {
-        // Under the lock, so that two do not take the last place.
+        // Under the lock, so that two watchers do not both take the last place.
         let changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-        let limit = self.watchers;
-        if self.told.receiver_count() >= limit {
+        let limit = self.max_watchers;
+        if self.notified.receiver_count() >= limit {
             return Err(Error::TooManyWatchers { limit });
         }
-        Ok((self.told.subscribe(), changes.version()))
+        Ok((self.notified.subscribe(), changes.version()))
     }
 
     pub(super) fn is_watched(&self) -> bool {
-        self.told.receiver_count() > 0
+        self.notified.receiver_count() > 0
     }
 
-    pub(super) fn changed(&self, key: &K) {
+    pub(super) fn record(&self, key: &K) {
         if self.is_watched() {
             self.changes.write().unwrap_or_else(PoisonError::into_inner).record(key.clone(), ());
         }
     }
 
-    /// Wakes the watchers, if there is news.
-    pub(super) fn tell(&self) {
+    /// Wakes the watchers if something was recorded since the last call.
+    pub(super) fn notify(&self) {
         let version = self.changes.read().unwrap_or_else(PoisonError::into_inner).version();
-        self.told.send_if_modified(|told| std::mem::replace(told, version) != version);
+        self.notified.send_if_modified(|notified| std::mem::replace(notified, version) != version);
     }
 
     fn since(&self, cursor: u64) -> Result<Delta<K, ()>, Lagged> {
@@ -124,29 +125,29 @@ impl<K: Clone + Eq + Hash> Board<K> {
     }
 }
 
-/// Changes that are looked at at once.
+/// Changes that a watcher receives at once.
 const CHUNK: usize = 256;
 
-/// What changes from its making on. Changes of one thing that were not looked at yet are one.
+/// Changes from the creation of the watcher on. Several changes of one key that were not received yet are one.
 #[derive(Debug)]
 pub struct Changes<K> {
     directory: Arc<Directory>,
-    board: fn(&Directory) -> &Board<K>,
-    told: watch::Receiver<u64>,
+    log: fn(&Directory) -> &WatchLog<K>,
+    notified: watch::Receiver<u64>,
     cursor: u64,
 }
 
 impl<K: Clone + Eq + Hash> Changes<K> {
-    pub(super) fn new(directory: Arc<Directory>, board: fn(&Directory) -> &Board<K>) -> Result<Self, Error> {
-        let (told, cursor) = board(&directory).watch()?;
-        Ok(Self { directory, board, told, cursor })
+    pub(super) fn new(directory: Arc<Directory>, log: fn(&Directory) -> &WatchLog<K>) -> Result<Self, Error> {
+        let (notified, cursor) = log(&directory).watch()?;
+        Ok(Self { directory, log, notified, cursor })
     }
 
-    /// Waits for changes, and says of what, at most once a second. May be dropped at any time without losing any.
+    /// Waits for changes, and returns their keys; at most once a second. Cancel safe.
     pub async fn next(&mut self) -> Result<Vec<K>, Lagged> {
-        // The sender is in the directory, which is held here.
-        _ = self.told.wait_for(|told| *told > self.cursor).await;
-        let Delta { changes, cursor } = (self.board)(&self.directory).since(self.cursor)?;
+        // It cannot fail: the sender is in the directory, which is held here.
+        _ = self.notified.wait_for(|notified| *notified > self.cursor).await;
+        let Delta { changes, cursor } = (self.log)(&self.directory).since(self.cursor)?;
         self.cursor = cursor;
         Ok(changes.into_iter().map(|(_, key, ())| key).collect())
     }

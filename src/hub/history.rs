@@ -12,7 +12,7 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle, EntryAction, EntryResult},
 };
 
-use super::room::message;
+use super::message::message;
 use crate::{
     batch::{Batch, Framer},
     engine::{self, Error, Log},

@@ -1,11 +1,10 @@
-//! How a room is entered, and from where its messages are delivered (D5).
+//! Joining a room, and from where its messages are delivered (D5).
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use futures_util::future::BoxFuture;
 
-use super::{Error, Handle, Joined, unasked};
+use super::{command::JoinReply, error::Error, handle::Handle};
 use crate::{
     batch,
     engine::Position,
@@ -13,62 +12,57 @@ use crate::{
     types::RoomName,
 };
 
-/// How a room is entered.
+/// How to join a room.
 #[derive(Debug, Clone, Default)]
 pub struct JoinOptions {
     /// Where to begin.
     pub start: JoinStart,
-    /// Who comes; absent: somebody.
+    /// The identity of the member; `None` for an anonymous one.
     pub user_id: Option<Arc<str>>,
-    /// Say so by `joined`.
-    pub told: bool,
-    /// Tell who comes and goes, and types.
+    /// Send a `joined` event first, and a `left` event at the end.
+    pub report_joined: bool,
+    /// Send presence and typing events.
     pub presence: bool,
 }
 
-/// Where in a room to begin.
+/// Where in a room delivery begins.
 #[derive(Debug, Clone, Default)]
 pub enum JoinStart {
-    /// With what comes.
+    /// With messages published from now on.
     #[default]
     Live,
-    /// With the last so many messages.
+    /// With this many of the last messages.
     Last(usize),
-    /// After this `seq` of this log.
+    /// After a message that the subscriber holds.
     After {
-        /// The last one that the subscriber holds.
+        /// The `seq` of that message.
         seq: u64,
-        /// Whose numbers these are; empty: any.
+        /// The log whose `seq` this is; empty to skip the check.
         epoch: String,
     },
 }
 
-/// A room that was entered, for a subscription to follow.
+/// A room that was joined, for a subscription to [follow](super::Subscription::add).
 #[derive(Debug)]
 pub struct JoinedRoom {
     pub(super) room: RoomName,
-    pub(super) joined: Joined,
-    pub(super) told: bool,
-    /// Everything above is delivered.
+    pub(super) reply: JoinReply,
+    pub(super) reports_joined: bool,
+    /// Every message above this `seq` is delivered.
     pub(super) cursor: u64,
-    /// The head at the entry. Nobody was shown more, and what comes live may repeat what is below.
+    /// The head at the join. No subscriber has received more; the ring may repeat what is not above it.
     pub(super) head: u64,
-    /// What the subscriber is told first.
-    pub(super) words: BytesMut,
+    /// Frames to deliver first.
+    pub(super) initial_frames: BytesMut,
 }
 
 impl Handle {
-    /// [Enters](Self::enter) a room for a stream, which may not ask for the outcome for long.
-    #[must_use]
-    pub fn enter_unasked(self, room: RoomName, entry: JoinOptions) -> BoxFuture<'static, Result<JoinedRoom, Error>> {
-        unasked(self.enter(room, entry), || Err(Error::Closed))
-    }
-
-    /// Enters a room, for a [`Subscription`](super::Subscription) that is not in it.
-    pub async fn enter(self, room: RoomName, entry: JoinOptions) -> Result<JoinedRoom, Error> {
-        let JoinOptions { start, user_id, told, presence } = entry;
-        // First the receiver, then the head: a record committed between the two comes out of the receiver and is cut off below.
-        let mut joined = self.join(room.clone(), user_id, presence).await?;
+    /// Joins a room, for a [`Subscription`](super::Subscription) that is not in it. Dropping the result leaves it.
+    pub async fn join(self, room: RoomName, options: JoinOptions) -> Result<JoinedRoom, Error> {
+        let JoinOptions { start, user_id, report_joined, presence } = options;
+        // First the receiver, then the head: a record committed between the two comes out of the receiver, which skips what is not above
+        // the cursor.
+        let mut reply = self.enter(room.clone(), user_id, presence).await?;
         let position = self.0.log.position(&room).await?;
         let head = position.head;
         let begin = match start {
@@ -76,24 +70,24 @@ impl Handle {
             JoinStart::Last(count) => Begin::at(self.0.log.cursor_before(&room, head, count).await?),
             JoinStart::After { seq, epoch } => Begin::after(seq, &epoch, &position),
         };
-        let mut words = BytesMut::new();
-        if told {
+        let mut initial_frames = BytesMut::new();
+        if report_joined {
             let recovered = begin.gap.is_none() && begin.recovered;
-            let online = u32::try_from(joined.online).unwrap_or(u32::MAX);
+            let online = u32::try_from(reply.online).unwrap_or(u32::MAX);
             let event = user::Joined { epoch: position.epoch, head_seq: head, recovered, online };
-            batch::frame(&event_in(&room, Event::Joined(event)), &mut words);
+            batch::frame(&event_in(&room, Event::Joined(event)), &mut initial_frames);
         }
         if let Some((from, to)) = begin.gap {
-            batch::frame(&gap(&room, from, to), &mut words);
+            batch::frame(&gap(&room, from, to), &mut initial_frames);
         }
-        if let Some(listener) = &mut joined.listener {
-            words.extend_from_slice(&std::mem::take(&mut listener.now));
+        if let Some(listener) = &mut reply.listener {
+            initial_frames.extend_from_slice(&std::mem::take(&mut listener.snapshot));
         }
-        Ok(JoinedRoom { room, joined, told, cursor: begin.cursor, head, words })
+        Ok(JoinedRoom { room, reply, reports_joined: report_joined, cursor: begin.cursor, head, initial_frames })
     }
 }
 
-/// Where delivery begins, and what is missing before that.
+/// Where delivery begins, and what is missing before it.
 #[derive(Debug, PartialEq)]
 struct Begin {
     cursor: u64,
@@ -110,7 +104,7 @@ impl Begin {
         let Position { epoch: own, floor, head } = position;
         let another_log = !epoch.is_empty() && epoch != own;
         if another_log || seq > *head {
-            // What is missing, nobody can tell: all that there is was perhaps never seen.
+            // It is unknown what the subscriber has seen of this log, so all of it may be missing.
             return Self { cursor: *head, recovered: false, gap: (*head > 0).then_some((1, *head)) };
         }
         if seq < *floor {
@@ -120,7 +114,7 @@ impl Begin {
     }
 }
 
-/// Says that these messages, both ends included, are not delivered.
+/// The event that reports these messages, both ends included, as missing.
 pub(super) fn gap(room: &RoomName, from_seq: u64, to_seq: u64) -> ChatMessage {
     event_in(room, Event::Gap(user::Gap { from_seq, to_seq }))
 }
@@ -134,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resuming_says_what_is_missing() {
+    fn a_resume_reports_what_is_missing() {
         let position = |floor, head| Position { epoch: "this".into(), floor, head };
         let begin = |seq, epoch, floor, head| Begin::after(seq, epoch, &position(floor, head));
         let missing = |cursor, gap| Begin { cursor, recovered: false, gap };

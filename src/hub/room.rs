@@ -1,4 +1,4 @@
-//! A room that somebody is in.
+//! A room with subscribers.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use tokio_util::time::delay_queue::Key;
 
 use super::{
     budget::{Budget, RetainedBatch},
+    message::message,
     presence::Presence,
 };
 use crate::{
     batch::{Batch, Framer},
     engine::Record,
-    proto::user::ChatMessage,
     types::RoomName,
 };
 
-/// The ring of a room, and who reads it.
+/// The ring of a room, and its members.
 #[derive(Debug)]
 pub(super) struct Room {
     ring: broadcast::Sender<Arc<RetainedBatch>>,
     members: usize,
     pub(super) presence: Presence,
-    /// When presence is looked at, and by which alarm.
+    /// When the next delayed presence report is due, and the key of its timer.
     pub(super) check: Option<(Instant, Key)>,
     framer: Framer,
-    /// Something framed waits to be sent.
+    /// Framed records are not in the ring yet.
     unsent: bool,
 }
 
@@ -45,13 +45,13 @@ impl Room {
         self.members
     }
 
-    /// A place among the members, between two batches.
+    /// Adds a member, and gives it a receiver that begins between two batches.
     pub(super) fn join(&mut self) -> Ring {
         self.members += 1;
         Ring { batches: self.ring.subscribe(), sender: self.ring.downgrade() }
     }
 
-    /// Says whether nobody is left.
+    /// Removes a member. Returns `true` if it was the last.
     pub(super) fn leave(&mut self) -> bool {
         self.members = self.members.saturating_sub(1);
         self.members == 0
@@ -76,31 +76,16 @@ impl Room {
     }
 
     fn put(&self, batch: Batch, budget: &mut Budget) {
-        // Without a receiver the members are on their way out, and nobody misses it.
+        // It fails without a receiver: then all members are leaving.
         _ = self.ring.send(budget.keep(batch));
     }
 }
 
-/// A member's way to the batches of a room.
+/// A member's access to the batches of a room.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// What comes from now on.
+    /// Batches from the join on.
     pub(super) batches: broadcast::Receiver<Arc<RetainedBatch>>,
-    /// For whoever has lagged and begins anew. Weak: the ring ends with the hub.
+    /// For a new receiver after a lag. Weak, so that the ring ends with the hub.
     pub(super) sender: broadcast::WeakSender<Arc<RetainedBatch>>,
-}
-
-/// A record as its subscribers see it.
-#[must_use]
-pub fn message(record: Record) -> ChatMessage {
-    ChatMessage {
-        user_id: record.user_id,
-        text: record.text,
-        timestamp: record.time.seconds(),
-        timestamp_nanos: record.time.subsec_nanos(),
-        room: record.room.as_str().to_owned(),
-        seq: record.seq,
-        id: record.id,
-        event: None,
-    }
 }

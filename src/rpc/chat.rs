@@ -1,9 +1,8 @@
 //! The methods whose response body is a [`ChatStream`]: Chat, in the rooms that the metadata names, and Subscribe.
 //!
-//! They stand beside the generated servers, because those encode each message of each stream by themselves; here one framed batch serves
-//! all.
+//! They stand beside the generated servers, which would encode each message once per stream; here one framed batch serves all streams.
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{collections::HashSet, convert::Infallible, future::Future, sync::Arc};
 
 use http::{HeaderMap, Request, Response, header};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +11,7 @@ use tower::{Service, service_fn};
 
 use super::{
     Settings, caller,
-    chat_request::{self, Rules},
+    chat_request::{self, InvalidChat, Rules},
     chat_stream::{ChatRequests, ChatStream, ChatStreamParts, InflightLimits},
     codec::{ChatDecoder, RequestDecoder},
     compression,
@@ -26,11 +25,12 @@ use crate::{
     lifecycle::RequestHandle,
     limit::RateLimits,
     proto::rialto::v1::{Position, SubscribeRequest},
+    rooms::Rooms,
     types::RoomName,
 };
 
-/// Names the rooms that a stream starts in.
-const ROOMS: &str = "rialto-rooms";
+/// The metadata that names the rooms in which a Chat stream starts.
+const ROOMS_HEADER: &str = "rialto-rooms";
 
 /// The path of Chat.
 pub(crate) const CHAT_PATH: &str = "/user.UserService/Chat";
@@ -38,10 +38,12 @@ pub(crate) const CHAT_PATH: &str = "/user.UserService/Chat";
 /// The path of Subscribe.
 pub(crate) const SUBSCRIBE_PATH: &str = "/rialto.v1.ChatService/Subscribe";
 
-/// What the methods work on.
+/// What the services are made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
+    /// For presence of users; everything that concerns a room goes through `rooms`.
     pub(crate) hub: hub::Handle,
+    pub(crate) rooms: Rooms,
     pub(crate) streams: StreamLimit,
     pub(crate) auth: Auth,
     pub(crate) limits: RateLimits,
@@ -53,14 +55,13 @@ pub(crate) struct Parts {
 pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
         let caller = caller(request.extensions());
-        let rooms = rooms(request.headers(), method.settings.rooms_per_stream)?;
-        let entry = || JoinOptions { user_id: caller.id.clone(), ..JoinOptions::default() };
-        let entries = rooms.into_iter().map(|room| (room, entry())).collect();
+        let rooms = rooms_of(request.headers(), method.settings.rooms_per_stream).map_err(Failure::from)?;
+        let joins = rooms.into_iter().map(|room| (room, JoinOptions::default())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
         let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
-        method.start(caller, permit, Some(requests), entries).await
+        method.start(caller, permit, Some(requests), joins).await
     })
 }
 
@@ -71,17 +72,17 @@ pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Futur
         let limit = Some(method.settings.frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
-        let missing = || Failure::invalid("rooms", "INVALID_ROOMS", "name at least one room");
-        // It may be long in coming: meanwhile it is a stream like any other, and a drain does not wait for it.
+        // Before the request has arrived, which may take long: the call counts as a stream, and a drain does not wait for it.
         let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
-        let wanted = method.parts.draining.run_until_cancelled(requests.message()).await;
-        let wanted = wanted.ok_or_else(Failure::draining)??.ok_or_else(missing)?;
-        let entries = entries(wanted, &caller, method.settings.rooms_per_stream)?;
-        method.start(caller, permit, None, entries).await
+        let max = method.settings.rooms_per_stream;
+        let arrived = method.parts.draining.run_until_cancelled(requests.message()).await;
+        let wanted = arrived.ok_or_else(Failure::draining)??;
+        let joins = joins_of(wanted.unwrap_or_default(), max)?;
+        method.start(caller, permit, None, joins).await
     })
 }
 
-/// A method that answers with a body of its own.
+/// A method whose response body is not made by tonic.
 pub(crate) trait OwnBody:
     Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static
 {
@@ -106,13 +107,13 @@ where
     service_fn(move |request: Request<axum::body::Body>| {
         let begun = method.may_begin().map(|()| start(Arc::clone(&method), request));
         async move {
-            let session = match begun {
-                Ok(session) => session.await,
+            let stream = match begun {
+                Ok(stream) => stream.await,
                 Err(failure) => Err(failure.into()),
             };
-            Ok(match session {
-                Ok(session) => {
-                    let mut response = Response::new(Body::new(session));
+            Ok(match stream {
+                Ok(stream) => {
+                    let mut response = Response::new(Body::new(stream));
                     response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
                     response
                 }
@@ -133,96 +134,93 @@ impl Method {
         if self.parts.draining.is_cancelled() { Err(Failure::draining()) } else { Ok(()) }
     }
 
-    /// Enters the rooms: when the session is there, nothing is missed any more.
+    /// Joins the rooms, and makes the stream that follows them.
     async fn start(
         &self,
         caller: Caller,
         permit: StreamPermit,
         requests: Option<ChatRequests>,
-        entries: Vec<(RoomName, JoinOptions)>,
+        joins: Vec<(RoomName, JoinOptions)>,
     ) -> Result<ChatStream, Status> {
-        let hub = &self.parts.hub;
         let stream = RequestHandle::current();
-        let entered = enter(hub, &stream, entries).await;
-        let subscription = entered.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
+        let joined = join_all(&self.parts.rooms, &caller, &stream, joins).await;
+        let subscription = joined.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
+        let Settings { text_bytes, inflight_per_stream, inflight_bytes_per_stream, .. } = self.settings;
         Ok(ChatStream::new(ChatStreamParts {
-            hub: hub.clone(),
+            rooms: self.parts.rooms.clone(),
             auth: self.parts.auth.clone(),
             caller,
             stream,
             requests,
             subscription,
-            rules: Rules { text_bytes: self.settings.text_bytes, limits: self.parts.limits.clone() },
-            inflight: InflightLimits {
-                drafts: self.settings.inflight_per_stream,
-                bytes: self.settings.inflight_bytes_per_stream,
-            },
+            rules: Rules { text_bytes, limits: self.parts.limits.clone() },
+            inflight: InflightLimits { drafts: inflight_per_stream, bytes: inflight_bytes_per_stream },
             permit,
         }))
     }
 }
 
-async fn enter(
-    hub: &hub::Handle,
+async fn join_all(
+    rooms: &Rooms,
+    caller: &Caller,
     stream: &RequestHandle,
-    entries: Vec<(RoomName, JoinOptions)>,
+    joins: Vec<(RoomName, JoinOptions)>,
 ) -> Result<Subscription, Failure> {
-    let mut subscription = hub.subscribe(stream.clone());
-    for (room, entry) in entries {
-        subscription.may_enter(&room)?;
-        subscription.add(hub.clone().enter(room, entry).await?);
+    let mut subscription = rooms.subscribe(stream.clone());
+    for (room, options) in joins {
+        subscription.check_join(&room)?;
+        subscription.add(rooms.join(caller, room, options).await?);
     }
     Ok(subscription)
 }
 
-/// The rooms of a subscription, each once.
-fn entries(wanted: SubscribeRequest, caller: &Caller, limit: usize) -> Result<Vec<(RoomName, JoinOptions)>, Failure> {
+/// The rooms that a subscription names, each once.
+fn joins_of(wanted: SubscribeRequest, max: usize) -> Result<Vec<(RoomName, JoinOptions)>, Failure> {
     let SubscribeRequest { rooms } = wanted;
-    if rooms.is_empty() || rooms.len() > limit {
-        return Err(Failure::invalid("rooms", "INVALID_ROOMS", format!("name 1 to {limit} rooms")));
+    if rooms.is_empty() || rooms.len() > max {
+        return Err(InvalidChat::RoomCount { max }.into());
     }
-    let mut entries: Vec<(RoomName, JoinOptions)> = Vec::with_capacity(rooms.len());
-    let mut seen = std::collections::HashSet::new();
+    let mut joins: Vec<(RoomName, JoinOptions)> = Vec::with_capacity(rooms.len());
+    let mut seen = HashSet::new();
     for (index, Position { room, join }) in rooms.into_iter().enumerate() {
-        let room = RoomName::new(chat_request::named(&room))
-            .map_err(|error| Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOM", error.to_string()))?;
+        let at_index = |error: InvalidChat| Failure::from(error).within(&format!("rooms[{index}]"));
+        let room = RoomName::new(chat_request::room_or_lobby(&room)).map_err(|error| at_index(error.into()))?;
         let join = join.unwrap_or_default();
-        chat_request::check_join(&join).map_err(|failure| failure.within(&format!("rooms[{index}]")))?;
+        chat_request::check_join(&join).map_err(at_index)?;
         if !seen.insert(room.clone()) {
-            let detail = format!("{room} is named twice");
-            return Err(Failure::invalid(format!("rooms[{index}].room"), "INVALID_ROOMS", detail));
+            return Err(at_index(InvalidChat::DuplicateRoom(room)));
         }
-        entries.push((room, chat_request::entry(join, caller.id.clone())));
+        joins.push((room, chat_request::join_options(join, None)));
     }
-    Ok(entries)
+    Ok(joins)
 }
 
 /// The rooms that the metadata names, each once; the lobby if it names none.
-fn rooms(headers: &HeaderMap, limit: usize) -> Result<Vec<RoomName>, Failure> {
+fn rooms_of(headers: &HeaderMap, max: usize) -> Result<Vec<RoomName>, InvalidChat> {
     let mut rooms = Vec::new();
-    let mut values = headers.get_all(ROOMS).iter().peekable();
+    let mut values = headers.get_all(ROOMS_HEADER).iter().peekable();
     if values.peek().is_none() {
         rooms.push(RoomName::default());
     }
     for value in values {
-        let list = value.to_str().map_err(|_| invalid("is not ASCII"))?;
+        let list = value.to_str().map_err(|_| invalid("is not ASCII".into()))?;
         if list.trim().is_empty() {
             continue;
         }
         for name in list.split(',') {
             let name = name.trim();
-            let room = RoomName::new(name).map_err(|error| invalid(&format!("names {name:?}, but {error}")))?;
+            let room = RoomName::new(name).map_err(|error| invalid(format!("names {name:?}, but {error}")))?;
             if !rooms.contains(&room) {
                 rooms.push(room);
             }
-            if rooms.len() > limit {
-                return Err(invalid(&format!("names more than {limit} rooms")));
+            if rooms.len() > max {
+                return Err(invalid(format!("names more than {max} rooms")));
             }
         }
     }
     Ok(rooms)
 }
 
-fn invalid(what: &str) -> Failure {
-    Failure::invalid(ROOMS, "INVALID_ROOMS", format!("the metadata {ROOMS} {what}"))
+fn invalid(problem: String) -> InvalidChat {
+    InvalidChat::RoomsHeader { header: ROOMS_HEADER, problem }
 }

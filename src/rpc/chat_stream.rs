@@ -18,15 +18,17 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tonic::Status;
 
 use super::{chat_request::Rules, status::Failure, stream_limit::StreamPermit};
 use crate::{
     auth::Auth,
     batch,
     caller::Caller,
-    hub::{self, Ended, Subscription},
+    hub::{Subscription, SubscriptionError},
     lifecycle::RequestHandle,
     proto::user::ChatMessage,
+    rooms::Rooms,
 };
 pub(super) use incoming::ChatRequests;
 use incoming::Incoming;
@@ -36,7 +38,7 @@ use waiting::Waiting;
 
 /// What a stream is made of.
 pub(super) struct ChatStreamParts {
-    pub(super) hub: hub::Handle,
+    pub(super) rooms: Rooms,
     pub(super) auth: Auth,
     pub(super) caller: Caller,
     pub(super) stream: RequestHandle,
@@ -51,7 +53,7 @@ pub(super) struct ChatStreamParts {
 
 /// A stream while it runs.
 pub(super) struct ChatStream {
-    hub: hub::Handle,
+    rooms: Rooms,
     auth: Auth,
     caller: Caller,
     stream: RequestHandle,
@@ -66,8 +68,8 @@ pub(super) struct ChatStream {
     /// Framed answers to this stream alone.
     answers: BytesMut,
     answered_last: bool,
-    /// The hub has ended, and everything that it sent was delivered.
-    hub_ended: bool,
+    /// Set when the hub has ended, and everything that it sent was delivered: why it ended.
+    hub_end: Option<Status>,
     /// The client has been sent `draining`.
     reported_draining: bool,
     _permit: StreamPermit,
@@ -76,7 +78,7 @@ pub(super) struct ChatStream {
 impl ChatStream {
     pub(super) fn new(parts: ChatStreamParts) -> Self {
         Self {
-            hub: parts.hub,
+            rooms: parts.rooms,
             auth: parts.auth,
             caller: parts.caller,
             stream: parts.stream,
@@ -88,7 +90,7 @@ impl ChatStream {
             inflight: Inflight::new(parts.inflight),
             answers: BytesMut::new(),
             answered_last: false,
-            hub_ended: false,
+            hub_end: None,
             reported_draining: false,
             _permit: parts.permit,
         }
@@ -114,16 +116,17 @@ impl ChatStream {
     /// The next messages of the rooms, unless the stream is about to end.
     fn poll_messages(&mut self, cx: &mut Context<'_>) -> Option<Frame<Bytes>> {
         let ends_here = matches!(self.incoming, Incoming::Closed(_)) && self.is_settled();
-        if self.hub_ended || ends_here {
+        if self.hub_end.is_some() || ends_here {
             return None;
         }
         match self.subscription.poll_next(cx) {
             Poll::Pending => None,
             Poll::Ready(Ok(batch)) => Some(Frame::data(batch)),
-            Poll::Ready(Err(Ended::Failed(error))) => Some(self.end(&Failure::from(error).into())),
-            Poll::Ready(Err(Ended::Closed)) => {
-                self.hub_ended = true;
-                self.close(self.hub_end());
+            Poll::Ready(Err(SubscriptionError::Engine(error))) => Some(self.end(&Failure::from(error).into())),
+            Poll::Ready(Err(end @ (SubscriptionError::LogEnded | SubscriptionError::HubStopped))) => {
+                let status: Status = Failure::from(end).in_drain(self.stream.is_draining()).into();
+                self.hub_end = Some(status.clone());
+                self.close(status);
                 None
             }
         }

@@ -10,7 +10,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     auth,
-    caller::Spoofed,
     changes::Lagged,
     engine::Error as EngineError,
     hub, lifecycle,
@@ -127,11 +126,6 @@ impl Failure {
         Self::new(Code::PermissionDenied, "FOREIGN_ORIGIN", detail)
     }
 
-    pub(crate) fn too_many_streams_of_caller(limit: usize) -> Self {
-        let detail = format!("this caller has as many as {limit} streams that go on, which is the limit");
-        Self::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER", detail).retry_after(10)
-    }
-
     /// What a stream is told of one of its messages. Names that are longer than they may be are left out: `nth` says which message it is.
     pub(crate) fn into_rejected(self, mut room: String, mut id: String, nth: u64) -> ChatMessage {
         if room.len() > RoomName::MAX_LEN {
@@ -222,13 +216,13 @@ impl From<hub::Error> for Failure {
             hub::Error::TooManyMembershipsOfCaller { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS_OF_CALLER", detail).retry_after(10)
             }
-            hub::Error::TooManyMemberships => {
+            hub::Error::TooManyMemberships { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_MEMBERSHIPS", detail).retry_after(10)
             }
             hub::Error::TooManyWatchers { .. } => {
                 Self::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS", detail).retry_after(10)
             }
-            hub::Error::Closed => EngineError::Stopped.into(),
+            hub::Error::Stopped => Self::new(Code::Unavailable, "HUB_STOPPED", detail).retry_after(30),
             hub::Error::Engine(error) => error.into(),
         }
     }
@@ -285,12 +279,6 @@ impl From<Limited> for Failure {
     fn from(limited: Limited) -> Self {
         let failure = Self::new(Code::ResourceExhausted, "RATE_LIMITED", limited.to_string());
         Self { retry_after: Some(limited.after), ..failure }
-    }
-}
-
-impl From<Spoofed> for Failure {
-    fn from(spoofed: Spoofed) -> Self {
-        Self::new(Code::PermissionDenied, "SPOOFED_USER", spoofed.to_string())
     }
 }
 

@@ -46,10 +46,24 @@ impl Raw {
         Self::over(stream, address).await
     }
 
+    /// A connection on which the server may send this many bytes of a stream that is not read.
+    pub async fn connect_narrow(address: SocketAddr, window: u32) -> Self {
+        let stream = soon(TcpStream::connect(address)).await.unwrap();
+        Self::over_with(Builder::new().initial_window_size(window), stream, address).await
+    }
+
     /// On a connection that is there already.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, address: SocketAddr) -> Self {
+        Self::over_with(&mut Builder::new(), stream, address).await
+    }
+
+    async fn over_with(
+        settings: &mut Builder,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+    ) -> Self {
         // A stream that is not read must not hold the others of its connection.
-        let handshake = Builder::new().initial_connection_window_size(8 << 20).handshake(stream);
+        let handshake = settings.initial_connection_window_size(8 << 20).handshake(stream);
         let (requests, mut connection) = soon(handshake).await.unwrap();
         let pings = connection.ping_pong().unwrap();
         let (awake, wakes) = watch::channel(true);
@@ -190,6 +204,12 @@ impl Receiving {
     /// Waits for the headers.
     pub async fn opened(&mut self) {
         self.headers().await;
+    }
+
+    /// Waits for the first bytes of the body, and leaves the window as it is.
+    pub async fn first_byte(&mut self) {
+        let (_, body) = self.body().await.unwrap();
+        soon(body.data()).await.expect("the stream ended too early").unwrap();
     }
 
     pub async fn headers(&mut self) -> &HeaderMap {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::watch,
     task::JoinSet,
 };
 use tonic::{Code, Status};
@@ -31,8 +32,8 @@ use crate::support::{
 
 const ISSUER: &str = "https://id.example";
 
-/// Publishes keys over HTTP, and counts who wants them.
-struct Publisher {
+/// Publishes keys over HTTP, and counts the requests for them.
+pub(super) struct Publisher {
     url: String,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
@@ -43,10 +44,12 @@ struct Shared {
     /// The whole answer.
     answer: Mutex<String>,
     asked: AtomicUsize,
+    /// Requests wait for an answer.
+    held: watch::Sender<bool>,
 }
 
 impl Publisher {
-    async fn start(keys: &[Value]) -> Self {
+    pub(super) async fn start(keys: &[Value]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
         let shared = Arc::<Shared>::default();
@@ -57,6 +60,7 @@ impl Publisher {
                 serving.asked.fetch_add(1, Ordering::SeqCst);
                 let mut request = [0; 1024];
                 _ = socket.read(&mut request).await;
+                _ = serving.held.subscribe().wait_for(|held| !held).await;
                 let answer = serving.answer.lock().unwrap().clone();
                 _ = socket.write_all(answer.as_bytes()).await;
             }
@@ -66,7 +70,7 @@ impl Publisher {
         publisher
     }
 
-    fn publish(&self, keys: &[Value]) {
+    pub(super) fn publish(&self, keys: &[Value]) {
         self.answer("200 OK", "", &json!({ "keys": keys }).to_string());
     }
 
@@ -76,16 +80,25 @@ impl Publisher {
             format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     }
 
-    fn asked(&self) -> usize {
+    /// Answers no request until it is released.
+    pub(super) fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    pub(super) fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    pub(super) fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    fn issuer(&self) -> Issuer {
+    pub(super) fn issuer(&self) -> Issuer {
         Issuer { issuer: ISSUER.into(), jwks_url: self.url.clone(), ..Issuer::default() }
     }
 }
 
-fn jwk(key: &KeyPair, algorithm: Algorithm) -> Value {
+pub(super) fn jwk(key: &KeyPair, algorithm: Algorithm) -> Value {
     let decoding = match algorithm {
         Algorithm::ES256 => DecodingKey::from_ec_der(key.public_key_raw()),
         _ => DecodingKey::from_ed_der(key.public_key_raw()),
@@ -100,7 +113,7 @@ fn kid(key: &KeyPair, algorithm: Algorithm) -> String {
 }
 
 /// A token of the other issuer.
-fn issued(key: &KeyPair, algorithm: Algorithm, adjust: impl FnOnce(&mut Header, &mut Value)) -> String {
+pub(super) fn issued(key: &KeyPair, algorithm: Algorithm, adjust: impl FnOnce(&mut Header, &mut Value)) -> String {
     forge(key, algorithm, |header, claims| {
         header.kid = Some(kid(key, algorithm));
         (claims["iss"], claims["sub"]) = (json!(ISSUER), json!("carol"));
@@ -211,7 +224,7 @@ async fn of_the_keys_of_an_issuer_only_so_many_are_kept() {
 }
 
 /// Waits until tokens of this key are good, or are not.
-async fn until_good(hub: &Hub, key: &KeyPair, good: bool) {
+pub(super) async fn until_good(hub: &Hub, key: &KeyPair, good: bool) {
     let wait = async {
         while shown(hub, &issued(key, Algorithm::EdDSA, |_, _| {})).await.is_ok() != good {
             tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! D3 and D5 against a model: whoever enters anywhere, and reads whenever it likes, is told where it stands and what it misses, and gets
-//! the rest once, in order and without holes.
+//! D3 and D5 against a model: a subscriber that joins anywhere and reads at any time is told its position and what it misses, and
+//! receives the rest once, in order and without holes.
 
 mod steps;
 
@@ -31,8 +31,7 @@ use crate::{
     types::RoomName,
 };
 
-/// What retention may have taken of a room by now, at most: a reader is told of it by a `gap` at any time, and it is all that a `gap` may
-/// cover.
+/// What retention may have removed of a room by now, at most. A `gap` may report it at any time, and may cover nothing else.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     up_to: u64,
@@ -47,18 +46,18 @@ impl Taken {
     }
 }
 
-/// One stay of a subscriber in a room, and what it was told there.
+/// One stay of a subscriber in a room, and what it received there.
 struct Stay {
     start: JoinStart,
-    /// What was surely in the log when it entered.
+    /// A head that the log had reached before the join.
     least_head: u64,
-    /// Nothing, until it was told `joined`.
+    /// It has received `joined`.
     joined: bool,
     /// What must come next.
     next: Next,
-    /// Everything up to here was delivered, told as a gap, or not asked for.
+    /// Everything up to here was delivered, reported as a gap, or not asked for.
     cursor: u64,
-    /// The first message may come from further on.
+    /// The first message may have a higher `seq`.
     may_skip: bool,
     seen: Vec<(u64, String)>,
 }
@@ -91,7 +90,7 @@ impl Stay {
         let ChatMessage { seq, text, event, .. } = message;
         match event {
             Some(Event::Joined(joined)) => {
-                assert_eq!(self.next, Next::Joined, "told once, and first");
+                assert_eq!(self.next, Next::Joined, "sent once, and first");
                 assert_eq!(joined.epoch, epoch);
                 assert!(
                     joined.head_seq >= self.least_head,
@@ -105,7 +104,7 @@ impl Stay {
                     Begin::At(cursor) => (cursor, Next::Records),
                     Begin::Missing { from, to } => (from, Next::Gap { to }),
                 };
-                // The last so many are those that retention leaves.
+                // Retention may have removed some of the last messages.
                 self.may_skip = matches!(self.start, JoinStart::Last(_));
             }
             Some(Event::Gap(gap)) => {
@@ -132,7 +131,7 @@ impl Stay {
     }
 }
 
-/// Where delivery begins, as the subscriber was told.
+/// Where delivery begins according to the `joined` event.
 fn begin(start: &JoinStart, joined: &Joined, epoch: &str, taken: Taken) -> Begin {
     let head = joined.head_seq;
     let whole = |cursor| {
@@ -192,12 +191,12 @@ impl World {
                 let start = self.start(from, least_head);
                 let (room, name) = (ROOMS[room], RoomName::new(ROOMS[room]).unwrap());
                 let subscriber = &mut self.present[which];
-                if subscriber.subscription.may_enter(&name).is_err() {
+                if subscriber.subscription.check_join(&name).is_err() {
                     return assert!(subscriber.stays.contains_key(room));
                 }
-                let entry = JoinOptions { start: start.clone(), told: true, ..JoinOptions::default() };
+                let entry = JoinOptions { start: start.clone(), report_joined: true, ..JoinOptions::default() };
                 let racing = tokio::spawn(publish(self.hub.clone(), room, n, meanwhile));
-                subscriber.subscription.add(self.hub.clone().enter(name, entry).await.unwrap());
+                subscriber.subscription.add(self.hub.clone().join(name, entry).await.unwrap());
                 let next = Next::Joined;
                 let stay =
                     Stay { start, least_head, joined: false, next, cursor: 0, may_skip: false, seen: Vec::new() };
@@ -217,8 +216,8 @@ impl World {
                 let Some(which) = self.which(which) else { return };
                 let subscriber = &mut self.present[which];
                 let stay = subscriber.stays.remove(ROOMS[room]);
-                let told = subscriber.subscription.remove(&RoomName::new(ROOMS[room]).unwrap());
-                assert_eq!(told.map(|removed| removed.told), stay.is_some().then_some(true));
+                let removed = subscriber.subscription.remove(&RoomName::new(ROOMS[room]).unwrap());
+                assert_eq!(removed.map(|removed| removed.reports_joined), stay.is_some().then_some(true));
                 self.over.extend(stay.map(|stay| (ROOMS[room], stay)));
             }
             Step::Go { which } => {
@@ -247,7 +246,7 @@ impl World {
         }
     }
 
-    /// Takes the next frames, if there are any now.
+    /// Reads the next frames, if any are ready.
     fn read(&mut self, which: usize) -> bool {
         let subscription = &mut self.present[which].subscription;
         let Some(frames) = unconstrained(poll_fn(|cx| subscription.poll_next(cx))).now_or_never() else { return false };
@@ -264,7 +263,7 @@ impl World {
         }
     }
 
-    /// What was acknowledged last.
+    /// The last `seq` that was acknowledged.
     fn head(&self, room: &str) -> u64 {
         self.published.get(room).and_then(|published| published.last()).map_or(0, |(seq, _)| *seq)
     }
@@ -276,7 +275,7 @@ impl World {
         }
     }
 
-    /// Everything is durable, so everything reaches whoever stayed.
+    /// Everything is durable, so everything reaches the subscribers that stayed.
     async fn finish(&mut self) {
         self.settle().await;
         for which in 0..self.present.len() {
@@ -287,7 +286,7 @@ impl World {
                 }
                 let subscription = &mut self.present[which].subscription;
                 let next = tokio::time::timeout(Duration::from_secs(10), poll_fn(|cx| subscription.poll_next(cx)));
-                let frames = next.await.expect("whoever stays is told, and woken for it").unwrap();
+                let frames = next.await.expect("a subscriber that stays is woken and receives it").unwrap();
                 self.hear(which, unframe(frames));
             }
         }
@@ -303,7 +302,7 @@ impl World {
     }
 }
 
-/// One after the other, so that each is a group of its own.
+/// Publishes one message after the other, so that each is a group of its own.
 async fn publish(hub: Handle, room: &'static str, n: usize, count: usize) -> Vec<(u64, String)> {
     let mut published = Vec::new();
     for i in 0..count {
@@ -349,7 +348,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         waiting_changes: 10,
         watchers: 1,
     };
-    let (hub, task) = start(&settings, log, engine.clone(), feeds.rooms, metrics);
+    let (hub, task) = start(&settings, log, feeds.rooms, metrics);
     let epoch = engine.position(&RoomName::default()).await.unwrap().epoch;
     let mut world = World {
         hub: hub.clone(),
@@ -372,7 +371,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
 }
 
 #[test]
-fn d3_d5_whoever_enters_anywhere_is_told_where_it_stands_and_gets_the_rest_once_and_in_order() {
+fn d3_d5_a_join_from_anywhere_reports_its_position_and_delivers_the_rest_once_and_in_order() {
     let config =
         ProptestConfig { cases: 48, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

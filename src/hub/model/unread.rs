@@ -1,4 +1,4 @@
-//! D6: a stream whose client does not read is not asked for more. What it was waiting for then must hold up nobody else.
+//! D6: the body of a client that does not read is not polled. What it waits for must not delay other streams.
 
 use std::{future::poll_fn, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{draft, unframe};
 use crate::{
     engine::{Retention, embedded},
-    hub::{Handle, JoinOptions, JoinStart, Settings, Subscription, start},
+    hub::{Error, Handle, JoinOptions, JoinStart, Settings, Subscription, spawned, start},
     lifecycle::RequestHandle,
     metrics::Metrics,
     types::RoomName,
@@ -17,12 +17,12 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Everything that could be waited for is there once, or nearly.
+/// A hub on an engine in which nearly everything that a stream may wait for exists once.
 fn narrow() -> (Handle, Arc<Metrics>, TempDir) {
     keeping(1 << 20)
 }
 
-/// The same, which keeps so many bytes of pages.
+/// The same with a cache of this many bytes of pages.
 fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let metrics = Arc::<Metrics>::default();
@@ -53,7 +53,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         waiting_changes: 10,
         watchers: 1,
     };
-    let (hub, _) = start(&settings, engine.clone(), engine, feeds.rooms, Arc::clone(&metrics));
+    let (hub, _) = start(&settings, engine, feeds.rooms, Arc::clone(&metrics));
     (hub, metrics, folder)
 }
 
@@ -74,12 +74,12 @@ fn from_the_beginning() -> JoinOptions {
 async fn resume(hub: &Handle, rooms: &[RoomName]) -> Subscription {
     let mut subscription = hub.subscribe(RequestHandle::default());
     for room in rooms {
-        subscription.add(hub.clone().enter(room.clone(), from_the_beginning()).await.unwrap());
+        subscription.add(hub.clone().join(room.clone(), from_the_beginning()).await.unwrap());
     }
     subscription
 }
 
-/// Takes so many messages.
+/// Receives this many messages.
 async fn take(subscription: &mut Subscription, count: usize) {
     let mut got = 0;
     while got < count {
@@ -88,38 +88,42 @@ async fn take(subscription: &mut Subscription, count: usize) {
 }
 
 #[tokio::test]
-async fn streams_that_stop_reading_while_they_resume_hold_up_no_other_that_does() {
+async fn streams_that_stop_reading_while_they_resume_do_not_delay_others() {
     let (hub, _, _folder) = narrow();
     publish(&hub, &room(0), 20).await;
     publish(&hub, &room(1), 20).await;
-    // Asked once, and never again.
-    let (mut stuck, mut entering) = (Vec::new(), Vec::new());
+    // Each is polled once, and never again.
+    let (mut stuck, mut joining) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         let resumed = timeout(PATIENCE, resume(&hub, &[room(0), room(1)])).await;
-        let mut subscription = resumed.expect("nobody waits for those who do not ask");
+        let mut subscription = resumed.expect("no stream waits for those that are not polled");
         _ = poll_fn(|cx| subscription.poll_next(cx)).now_or_never();
         stuck.push(subscription);
     }
     for _ in 0..20 {
-        let mut entered = hub.clone().enter_unasked(room(1), from_the_beginning());
-        _ = entered.as_mut().now_or_never();
-        entering.push(entered);
+        let mut joined = spawned(hub.clone().join(room(1), from_the_beginning()), || Err(Error::Stopped));
+        _ = joined.as_mut().now_or_never();
+        joining.push(joined);
     }
     let resumed = async { take(&mut resume(&hub, &[room(0)]).await, 20).await };
-    timeout(PATIENCE, resumed).await.expect("nobody waits for those who do not ask");
+    timeout(PATIENCE, resumed).await.expect("no stream waits for those that are not polled");
 }
 
 #[tokio::test]
-async fn streams_that_stop_reading_while_they_publish_hold_up_no_other_that_does() {
+async fn streams_that_stop_reading_while_they_publish_do_not_delay_others() {
     let (hub, _, _folder) = narrow();
-    // The hub has no turn before the first await: its feed fills, then the queue, and the rest waits for a place.
-    let stuck: Vec<_> = (0..100).map(|n| hub.append_unasked(draft("room0", &n.to_string()))).collect();
-    timeout(PATIENCE, publish(&hub, &room(0), 1)).await.expect("nobody waits for those who do not ask");
+    let append = |n: usize| {
+        let (hub, draft) = (hub.clone(), draft("room0", &n.to_string()));
+        spawned(async move { hub.append(draft).await }, || panic!("no append fails"))
+    };
+    // The hub does not run before the first await: its feed fills, then the queue, and the rest waits for a place.
+    let stuck: Vec<_> = (0..100).map(append).collect();
+    timeout(PATIENCE, publish(&hub, &room(0), 1)).await.expect("no stream waits for those that are not polled");
     drop(stuck);
 }
 
 #[tokio::test]
-async fn a_stream_in_many_rooms_that_reads_none_holds_few_pages() {
+async fn a_stream_in_many_rooms_that_does_not_read_holds_few_pages() {
     const ROOMS: usize = 50;
     let (hub, metrics, _folder) = narrow();
     let rooms: Vec<_> = (0..ROOMS).map(room).collect();
@@ -128,7 +132,7 @@ async fn a_stream_in_many_rooms_that_reads_none_holds_few_pages() {
     }
     let mut subscription = resume(&hub, &rooms).await;
     _ = poll_fn(|cx| subscription.poll_next(cx)).now_or_never();
-    // Behind everything that it could have asked for.
+    // After everything that the other stream may have read.
     timeout(PATIENCE, async { take(&mut resume(&hub, &[room(ROOMS - 1)]).await, 2).await }).await.unwrap();
     let read = metrics.log_reads.get();
     assert!(read <= 5, "{read} pages were read");
@@ -136,11 +140,11 @@ async fn a_stream_in_many_rooms_that_reads_none_holds_few_pages() {
 }
 
 #[tokio::test]
-async fn a_reader_of_pages_that_are_not_kept_reads_each_once() {
+async fn a_reader_of_pages_that_are_not_cached_reads_each_once() {
     const MESSAGES: usize = 40;
     let (hub, metrics, _folder) = keeping(1);
     for n in 0..MESSAGES {
-        // One makes a page.
+        // Each is a page of its own.
         hub.append(draft("room0", &format!("{n:04096}"))).await.unwrap().await.unwrap();
     }
     timeout(PATIENCE, async { take(&mut resume(&hub, &[room(0)]).await, MESSAGES).await }).await.unwrap();

@@ -1,23 +1,37 @@
 //! Presence against a model: users come and go, listeners begin and end, and time passes, in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use proptest::prelude::*;
 use prost::Message;
+use tokio::{sync::broadcast, time::Instant};
 
-use super::*;
+use super::{
+    COUNT_EVERY, Presence,
+    listing::{CALM, Listing, REMEMBERED},
+    report::{Listener, Report},
+    typing::TYPING_EVERY,
+};
+use crate::{
+    proto::user::{self, ChatMessage, chat_message::Event},
+    types::RoomName,
+};
 
 const USERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A stream comes, of somebody.
+    /// A stream of this user comes, or of an anonymous one.
     Come(Option<usize>),
-    /// A stream goes: of one of those who are here, or of somebody.
+    /// A stream of a member leaves, or of an anonymous one.
     Go(Option<usize>),
     Listen,
-    /// The oldest listener misses something and begins anew.
+    /// The oldest listener misses reports and listens again.
     Again,
     Unlisten,
     Type(usize),
@@ -39,15 +53,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..150)
 }
 
-/// What a client makes of what it is told.
+/// What a client concludes from the reports.
 struct Client {
-    words: broadcast::Receiver<Word>,
+    reports: broadcast::Receiver<Report>,
     names: BTreeSet<String>,
-    /// It knows a number only.
+    /// It knows only the number of members.
     counts: bool,
     count: u32,
-    /// When it was told of each user since it was told all of them.
-    told: BTreeMap<String, Vec<Instant>>,
+    /// When each user was reported since the last full list.
+    reported: BTreeMap<String, Vec<Instant>>,
     counted: Option<Instant>,
     typed: BTreeMap<String, Instant>,
 }
@@ -55,27 +69,27 @@ struct Client {
 impl Client {
     fn new(listener: Listener) -> Self {
         let mut client = Self {
-            words: listener.words,
+            reports: listener.reports,
             names: BTreeSet::new(),
             counts: false,
             count: 0,
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             counted: None,
             typed: BTreeMap::new(),
         };
-        client.hear(&unframe(listener.now));
+        client.apply(&unframe(listener.snapshot));
         client
     }
 
-    fn hear(&mut self, events: &[user::Presence]) {
+    fn apply(&mut self, events: &[user::Presence]) {
         for user::Presence { user_id, online, count } in events {
             self.count = *count;
             self.counts = user_id.is_empty() && !online;
             if self.counts {
                 self.names.clear();
-                self.told.clear();
+                self.reported.clear();
             } else if user_id.is_empty() {
-                // The names stand.
+                // The names hold.
             } else if *online {
                 assert!(self.names.insert(user_id.clone()), "{user_id} was here");
             } else {
@@ -84,28 +98,28 @@ impl Client {
         }
     }
 
-    /// Hears what there is, at the moment at which it was said.
-    fn listen(&mut self, now: Instant) {
-        while let Ok(word) = self.words.try_recv() {
-            let events = match word {
-                Word::Presence(frames) => unframe(frames),
-                Word::Typing { frame, .. } => {
+    /// Receives what was sent, at the moment at which it was sent.
+    fn receive(&mut self, now: Instant) {
+        while let Ok(report) = self.reports.try_recv() {
+            let events = match report {
+                Report::Presence(frames) => unframe(frames),
+                Report::Typing { frame, .. } => {
                     let user_id = messages(frame).remove(0).user_id;
                     let before = self.typed.insert(user_id, now);
-                    assert!(before.is_none_or(|at| now - at >= TYPING_EVERY), "typing is told once in a while");
+                    assert!(before.is_none_or(|at| now - at >= TYPING_EVERY), "typing is reported once in an interval");
                     continue;
                 }
             };
-            self.hear(&events);
+            self.apply(&events);
             let user_id = &events[0].user_id;
             if user_id.is_empty() {
                 let before = self.counted.replace(now);
-                assert!(before.is_none_or(|at| now - at >= COUNT_EVERY), "a count is told once in a while");
+                assert!(before.is_none_or(|at| now - at >= COUNT_EVERY), "a count is reported once in an interval");
             } else {
-                let told = self.told.entry(user_id.clone()).or_default();
-                told.push(now);
-                let pair_before = told.len().checked_sub(3).map(|third| told[third]);
-                assert!(pair_before.is_none_or(|at| now - at >= CALM), "{user_id} makes one pair at most: {told:?}");
+                let times = self.reported.entry(user_id.clone()).or_default();
+                times.push(now);
+                let pair_before = times.len().checked_sub(3).map(|third| times[third]);
+                assert!(pair_before.is_none_or(|at| now - at >= CALM), "{user_id} makes one pair at most: {times:?}");
             }
         }
     }
@@ -138,8 +152,8 @@ struct World {
 }
 
 impl World {
-    fn new(most: usize) -> Self {
-        let presence = Presence::new(RoomName::default(), most);
+    fn new(presence_max: usize) -> Self {
+        let presence = Presence::new(RoomName::default(), presence_max);
         Self { presence, now: Instant::now(), streams: BTreeMap::new(), anonymous: 0, clients: Vec::new() }
     }
 
@@ -171,8 +185,8 @@ impl World {
             Step::Again => {
                 if let Some(client) = self.clients.first_mut() {
                     let listener = self.presence.listen_again();
-                    client.words = listener.words;
-                    client.hear(&unframe(listener.now));
+                    client.reports = listener.reports;
+                    client.apply(&unframe(listener.snapshot));
                 }
             }
             Step::Unlisten if self.clients.is_empty() => {}
@@ -180,44 +194,47 @@ impl World {
             Step::Type(who) => self.presence.typing(USERS[who].into(), 0, self.now),
             Step::Pass(time) => self.pass(time),
         }
-        self.hear();
+        self.receive();
     }
 
-    /// What is due on the way is looked at when it is due.
+    /// Delayed reports are checked when they are due.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.presence.due_at().filter(|at| *at <= end) {
             self.now = at.max(self.now);
             self.presence.check(self.now);
-            self.hear();
+            self.receive();
         }
         self.now = end;
     }
 
-    fn hear(&mut self) {
-        self.clients.iter_mut().for_each(|client| client.listen(self.now));
-        let (users, present) = (self.presence.users.len(), self.presence.present);
-        assert!(users <= USERS.len() && users >= present, "{users} are known, and {present} here");
-        assert!(self.presence.due.len() <= users + 1, "each is looked at once");
+    fn receive(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.receive(self.now));
+        let Some((known, due)) = self.presence.listing().map(Listing::sizes) else { return };
+        let members = self.presence.members.len();
+        assert!(known <= USERS.len() && known >= members, "{known} are known, and {members} here");
+        assert!(due <= known, "each user is due once");
     }
 
     fn names(&self) -> BTreeSet<String> {
         self.streams.iter().filter(|(_, streams)| **streams > 0).map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// When time has passed, everyone who listens knows who is here, and nothing else is remembered.
+    /// After some time every listener knows the members, and nothing else is remembered.
     fn settles(mut self) {
         self.pass(CALM * 4);
-        let (names, most) = (self.names(), self.presence.most);
+        let (names, presence_max) = (self.names(), self.presence.presence_max);
         let online = names.len() + self.anonymous;
         assert_eq!(self.presence.online(), online);
         self.clients.push(Client::new(self.presence.listen()));
         for client in &self.clients {
-            let expected = if online > most { BTreeSet::new() } else { names.clone() };
+            let expected = if online > presence_max { BTreeSet::new() } else { names.clone() };
             assert_eq!((&client.names, client.count as usize), (&expected, online));
-            assert_eq!(client.counts, online > most);
+            assert_eq!(client.counts, online > presence_max);
         }
-        assert_eq!((self.presence.due_at(), self.presence.users.len()), (None, names.len()));
+        assert_eq!((self.presence.due_at(), self.presence.members.len()), (None, names.len()));
+        let known = self.presence.listing().map(|listing| listing.sizes().0);
+        assert_eq!(known, (online <= presence_max).then_some(names.len()));
     }
 }
 
@@ -225,15 +242,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn listeners_agree_in_the_end_and_are_spared_those_who_flap(steps in steps(), most in 0..8_usize) {
-        let mut world = World::new(most);
+    fn listeners_converge_and_flapping_users_are_reported_rarely(steps in steps(), presence_max in 0..8_usize) {
+        let mut world = World::new(presence_max);
         steps.into_iter().for_each(|step| world.step(step));
         world.settles();
     }
 }
 
 #[test]
-fn a_user_who_flaps_makes_one_pair_and_is_then_told_as_it_is() {
+fn a_flapping_user_causes_one_pair_of_reports_and_then_its_state_is_reported() {
     let mut world = World::new(USERS.len());
     world.step(Step::Come(Some(1)));
     world.step(Step::Listen);
@@ -243,19 +260,19 @@ fn a_user_who_flaps_makes_one_pair_and_is_then_told_as_it_is() {
         world.step(Step::Go(Some(0)));
         world.step(Step::Pass(Duration::from_millis(20)));
     }
-    assert_eq!(world.clients[0].told["ada"].len(), 2);
+    assert_eq!(world.clients[0].reported["ada"].len(), 2);
     world.step(Step::Come(Some(0)));
-    assert_eq!(world.clients[0].told["ada"].len(), 2);
-    // Five seconds after it was told that ada had come; two have passed.
+    assert_eq!(world.clients[0].reported["ada"].len(), 2);
+    // Five seconds after the report that ada had come; two have passed.
     world.step(Step::Pass(Duration::from_millis(2_999)));
-    assert_eq!(world.clients[0].told["ada"].len(), 2);
+    assert_eq!(world.clients[0].reported["ada"].len(), 2);
     world.step(Step::Pass(Duration::from_millis(1)));
-    assert_eq!(world.clients[0].told["ada"].len(), 3);
+    assert_eq!(world.clients[0].reported["ada"].len(), 3);
     world.settles();
 }
 
 #[test]
-fn those_who_went_are_not_remembered_without_a_bound() {
+fn users_who_left_are_remembered_up_to_a_limit() {
     let mut presence = Presence::new(RoomName::default(), 3);
     let now = Instant::now();
     let listener = presence.listen();
@@ -264,8 +281,9 @@ fn those_who_went_are_not_remembered_without_a_bound() {
         presence.enter(Some(&id), now);
         presence.leave(Some(&id), now);
     }
-    assert!(presence.users.len() <= REMEMBERED && presence.due.len() <= REMEMBERED, "{}", presence.users.len());
+    let sizes = presence.listing().map(Listing::sizes);
+    assert!(sizes.is_some_and(|(known, due)| known <= REMEMBERED && due <= REMEMBERED), "{sizes:?}");
     drop(listener);
     presence.check(now + CALM);
-    assert_eq!((presence.users.len(), presence.due.len()), (0, 0));
+    assert_eq!((presence.due_at(), presence.members.len(), presence.listing().is_none()), (None, 0, true));
 }

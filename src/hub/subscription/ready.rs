@@ -1,4 +1,4 @@
-//! Which rooms of a stream have woken it, so that a wake touches no other.
+//! Which rooms of a stream have woken it, so that a wake-up touches no other room.
 
 use std::{
     sync::{
@@ -10,37 +10,37 @@ use std::{
 
 use crate::lifecycle::RequestHandle;
 
-/// What of a stream to look at: a bit for each room, without a lock, since every delivery sets one and takes it.
+/// What to poll of a stream: a bit for each room. Lock-free, since every delivery sets a bit and clears it.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// Something other than a room.
+    /// Something other than a room was woken.
     other: AtomicBool,
     stream: RequestHandle,
-    /// Room by room, from the lowest bit of the first word.
+    /// The room with index 0 is the lowest bit of the first word.
     rooms: Box<[AtomicU64]>,
 }
 
 const BITS: usize = u64::BITS as usize;
 
 impl Ready {
-    /// Of a stream that may be in so many rooms. At first everything but the rooms is to be looked at, once.
+    /// For a stream that may be in `rooms` rooms. Everything but the rooms is marked at first.
     pub(super) fn new(stream: RequestHandle, rooms: usize) -> Self {
         let rooms = (0..rooms.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect();
         Self { other: AtomicBool::new(true), stream, rooms }
     }
 
-    /// A waker that adds this room, and wakes the stream.
+    /// A waker that marks this room, and wakes the stream.
     pub(super) fn waker(self: &Arc<Self>, room: usize) -> Waker {
         Waker::from(Arc::new(RoomWaker { room, ready: Arc::clone(self) }))
     }
 
-    /// Adds a room. Says whether it did not wait already.
+    /// Marks a room. Returns `false` if it was marked already.
     pub(super) fn add(&self, room: usize) -> bool {
         let bit = 1 << (room % BITS);
         self.rooms.get(room / BITS).is_some_and(|word| word.fetch_or(bit, Ordering::AcqRel) & bit == 0)
     }
 
-    /// Takes the next room that waits, of the first so many, beginning behind the one that had the last turn.
+    /// Takes the next marked room among the first `rooms`, beginning after `last`.
     pub(super) fn take(&self, last: usize, rooms: usize) -> Option<usize> {
         let room = self.find(last + 1, rooms).or_else(|| self.find(0, rooms))?;
         self.rooms.get(room / BITS)?.fetch_and(!(1 << (room % BITS)), Ordering::AcqRel);
@@ -51,18 +51,18 @@ impl Ready {
         let words = self.rooms.get(..to.div_ceil(BITS))?.iter().enumerate();
         words.skip(from / BITS).find_map(|(index, word)| {
             let mask = if index == from / BITS { !0 << (from % BITS) } else { !0 };
-            let waiting = word.load(Ordering::Acquire) & mask;
-            (waiting != 0).then(|| index * BITS + waiting.trailing_zeros() as usize)
+            let marked = word.load(Ordering::Acquire) & mask;
+            (marked != 0).then(|| index * BITS + marked.trailing_zeros() as usize)
         })
     }
 
-    /// Something other than a room was woken since this was asked last.
+    /// Whether something other than a room was woken since the last call.
     pub(super) fn take_other(&self) -> bool {
         self.other.load(Ordering::Acquire) && self.other.swap(false, Ordering::AcqRel)
     }
 }
 
-/// For what the stream waits for besides its rooms.
+/// The waker for everything but the rooms.
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -86,7 +86,7 @@ impl Wake for RoomWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // One that waits already has woken the stream, which has not taken it yet.
+        // A room that is marked already has woken the stream, which has not taken it yet.
         if self.ready.add(self.room) {
             self.ready.stream.wake();
         }
@@ -113,13 +113,13 @@ mod tests {
         ready.waker(2).wake();
         assert_eq!(ready.take(2, 200), Some(2), "a room that was taken can wake again");
         ready.waker(2).wake();
-        assert_eq!(ready.take(199, 3), Some(2), "whoever had the last turn, and however many there are now");
+        assert_eq!(ready.take(199, 3), Some(2), "`last` may be beyond the rooms");
     }
 
     #[test]
-    fn what_is_no_room_is_told_apart() {
+    fn wake_ups_of_rooms_and_of_anything_else_are_told_apart() {
         let ready = Arc::new(Ready::new(RequestHandle::default(), 1));
-        assert!(ready.take_other(), "a new stream looks at everything");
+        assert!(ready.take_other(), "a new stream polls everything");
         assert!(!ready.take_other());
         Waker::from(Arc::clone(&ready)).wake();
         assert_eq!(ready.take(0, 1), None);

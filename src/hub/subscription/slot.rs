@@ -1,8 +1,8 @@
-//! One room of a stream: read from the log up to where it is now, then followed live, and the same again after a lag.
+//! One room of a stream: read from the log up to the head, then followed live; after a lag, again from the log.
 //!
 //! Invariants:
-//! - What was delivered is everything above where the entry began, up to `cursor`, but for gaps that were told.
-//! - The receiver is older than the head that is read up to, so that nothing lies between the two; what both have is cut off.
+//! - Everything above the start of the join and up to `cursor` was delivered, except for gaps that were reported.
+//! - The receiver is older than the head up to which the log is read, so that nothing lies between the two; what both have is skipped.
 
 use std::{
     mem,
@@ -23,12 +23,14 @@ use crate::{
     batch,
     engine::{Error as EngineError, Position},
     hub::{
-        Error, Handle, JoinedRoom, Membership, at_once_or_unasked,
         budget::{Part, RetainedBatch},
+        command::Membership,
+        error::Error,
+        handle::Handle,
         history::Page,
-        join::gap,
-        presence::{Listener, Word},
-        unasked,
+        join::{JoinedRoom, gap},
+        presence::{Listener, Report},
+        spawned::{ready_or_spawned, spawned},
     },
     lifecycle::RequestHandle,
     types::RoomName,
@@ -39,34 +41,34 @@ use crate::{
 pub(super) struct Slot {
     hub: Handle,
     room: RoomName,
-    /// Comes before anything else.
-    words: Bytes,
-    /// Everything up to this `seq` was delivered, or is not asked for.
+    /// Delivered before anything else.
+    initial_frames: Bytes,
+    /// Everything up to this `seq` was delivered, or was not asked for.
     cursor: u64,
     /// Everything up to this `seq` must be delivered before the stream may end.
-    owed: u64,
+    must_reach: u64,
     /// Ends with the hub.
     batches: BroadcastStream<Arc<RetainedBatch>>,
     ring: WeakSender<Arc<RetainedBatch>>,
-    /// For holding a page.
-    turns: Arc<Semaphore>,
-    /// Absent: what comes next comes out of `batches`.
+    /// Permits for holding a page, shared by the rooms of the stream.
+    page_permits: Arc<Semaphore>,
+    /// `None`: `batches` has the next messages.
     refill: Option<Box<Refill>>,
     listening: Option<Box<Listening>>,
-    told: bool,
+    reports_joined: bool,
     ended: bool,
     _membership: Membership,
 }
 
-/// On the way from the cursor to the head of the room.
+/// Reading the log from the cursor up to a head of the room.
 enum Refill {
     Locating(BoxFuture<'static, Result<Position, EngineError>>),
-    Fetching { head: u64, page: BoxFuture<'static, Result<Held, EngineError>> },
-    Reading { head: u64, page: Held },
+    Fetching { head: u64, page: BoxFuture<'static, Result<HeldPage, EngineError>> },
+    Reading { head: u64, page: HeldPage },
 }
 
-/// A page, and the turn that allows its room to hold one.
-type Held = (Arc<Page>, OwnedSemaphorePermit);
+/// A page, and the permit to hold it.
+type HeldPage = (Arc<Page>, OwnedSemaphorePermit);
 
 impl std::fmt::Debug for Refill {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -78,72 +80,72 @@ impl std::fmt::Debug for Refill {
     }
 }
 
-/// Who comes and goes.
+/// Receiving presence and typing.
 enum Listening {
-    Words(BroadcastStream<Word>),
-    /// Some words were missed: the whole is asked for.
+    Reports(BroadcastStream<Report>),
+    /// Reports were missed: a new snapshot was asked for.
     Again(BoxFuture<'static, Result<Option<Listener>, Error>>),
 }
 
 impl std::fmt::Debug for Listening {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Words(_) => "Words",
+            Self::Reports(_) => "Reports",
             Self::Again(_) => "Again",
         })
     }
 }
 
 impl Slot {
-    pub(super) fn new(hub: Handle, entered: JoinedRoom, turns: Arc<Semaphore>) -> Self {
-        let JoinedRoom { room, joined, told, cursor, head, words } = entered;
+    pub(super) fn new(hub: Handle, joined: JoinedRoom, page_permits: Arc<Semaphore>) -> Self {
+        let JoinedRoom { room, reply, reports_joined, cursor, head, initial_frames } = joined;
         let mut slot = Self {
             hub,
             room,
-            words: words.freeze(),
+            initial_frames: initial_frames.freeze(),
             cursor,
-            owed: head,
-            batches: BroadcastStream::new(joined.ring.batches),
-            ring: joined.ring.sender,
-            turns,
+            must_reach: head,
+            batches: BroadcastStream::new(reply.ring.batches),
+            ring: reply.ring.sender,
+            page_permits,
             refill: None,
-            listening: joined.listener.map(|listener| Box::new(Listening::to(listener))),
-            told,
+            listening: reply.listener.map(|listener| Box::new(Listening::to(listener))),
+            reports_joined,
             ended: false,
-            _membership: joined.membership,
+            _membership: reply.membership,
         };
-        slot.go_on_to(head, false);
+        slot.read_up_to(head, false);
         slot
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.told
+    pub(super) fn reports_joined(&self) -> bool {
+        self.reports_joined
     }
 
-    pub(super) fn into_words(self) -> Bytes {
-        self.words
+    pub(super) fn into_initial_frames(self) -> Bytes {
+        self.initial_frames
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    pub(super) fn owe(&mut self, seq: u64) {
-        self.owed = self.owed.max(seq);
+    pub(super) fn require(&mut self, seq: u64) {
+        self.must_reach = self.must_reach.max(seq);
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.owed <= self.cursor && self.words.is_empty()
+        self.must_reach <= self.cursor && self.initial_frames.is_empty()
     }
 
-    /// The next frames; none: the room has ended, said once.
+    /// The next frames. `None`, once: the hub has ended, and everything was delivered.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         stream: &RequestHandle,
     ) -> Poll<Result<Option<Bytes>, EngineError>> {
-        if !self.words.is_empty() {
-            return Poll::Ready(Ok(Some(mem::take(&mut self.words))));
+        if !self.initial_frames.is_empty() {
+            return Poll::Ready(Ok(Some(mem::take(&mut self.initial_frames))));
         }
         if let Some(frames) = self.poll_listening(cx, stream) {
             return Poll::Ready(Ok(Some(frames)));
@@ -160,7 +162,7 @@ impl Slot {
         Poll::Pending
     }
 
-    /// Ready without frames: there is a refill now, or it has ended.
+    /// Ready without frames: a refill has begun, or the hub has ended.
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             match ready!(Pin::new(&mut self.batches).poll_next(cx)) {
@@ -170,13 +172,13 @@ impl Slot {
                         self.cursor = batch.last_seq();
                         return Poll::Ready(Some(frames));
                     }
-                    Part::GivenUp => {
-                        self.lagged();
+                    Part::Dropped => {
+                        self.begin_refill();
                         return Poll::Ready(None);
                     }
                 },
                 Some(Err(BroadcastStreamRecvError::Lagged(_))) => {
-                    self.lagged();
+                    self.begin_refill();
                     return Poll::Ready(None);
                 }
                 None => {
@@ -187,47 +189,49 @@ impl Slot {
         }
     }
 
-    /// Begins anew: first a receiver, then the head. After the hub's end the old receiver, which has ended, serves as well.
-    fn lagged(&mut self) {
+    /// Goes back to the log after a lag: first a new receiver, then the head. After the hub has ended the old receiver, which has ended too,
+    /// is kept.
+    fn begin_refill(&mut self) {
         self.hub.0.metrics.refills.inc();
         if let Some(ring) = self.ring.upgrade() {
             self.batches = BroadcastStream::new(ring.subscribe());
         }
         let (hub, room) = (self.hub.clone(), self.room.clone());
         let position = async move { hub.0.log.position(&room).await };
-        let position = at_once_or_unasked(position, || Err(EngineError::Stopped));
+        let position = ready_or_spawned(position, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Locating(position)));
     }
 
-    fn go_on_to(&mut self, head: u64, page_begins: bool) {
-        // The page before, and its turn, go first: the rooms of the stream take turns page by page.
+    /// Reads the log up to `head`, unless the cursor is there. `page_begins`: a page of the history begins at the cursor.
+    fn read_up_to(&mut self, head: u64, page_begins: bool) {
+        // First drop the page before with its permit: the rooms of a stream take turns page by page.
         self.refill = None;
         if self.cursor >= head {
             return;
         }
-        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned()
+        if let Ok(permit) = Arc::clone(&self.page_permits).try_acquire_owned()
             && let Some(page) = self.hub.0.history.kept(&self.room, self.cursor, page_begins)
         {
-            self.refill = Some(Box::new(Refill::Reading { head, page: (page, turn) }));
+            self.refill = Some(Box::new(Refill::Reading { head, page: (page, permit) }));
             return;
         }
         let (hub, room, after) = (self.hub.clone(), self.room.clone(), self.cursor);
-        let turn = Arc::clone(&self.turns).acquire_owned();
+        let permit = Arc::clone(&self.page_permits).acquire_owned();
         let fetch = async move {
-            let turn = turn.await.map_err(|_| EngineError::Stopped)?;
-            Ok((hub.0.history.page(&room, after, page_begins).await?, turn))
+            let permit = permit.await.map_err(|_| EngineError::Stopped)?;
+            Ok((hub.0.history.page(&room, after, page_begins).await?, permit))
         };
-        let page = unasked(fetch, || Err(EngineError::Stopped));
+        let page = spawned(fetch, || Err(EngineError::Stopped));
         self.refill = Some(Box::new(Refill::Fetching { head, page }));
     }
 
-    /// Ready without frames: the refill has gone a step, or is done.
+    /// Ready without frames: the refill has advanced, or is done.
     fn poll_refill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, EngineError>> {
         match self.refill.as_deref_mut() {
             None => {}
             Some(Refill::Locating(position)) => {
                 let head = ready!(position.as_mut().poll(cx))?.head;
-                self.go_on_to(head, false);
+                self.read_up_to(head, false);
             }
             Some(Refill::Fetching { head, page }) => {
                 let (page, head) = (ready!(page.as_mut().poll(cx))?, *head);
@@ -236,7 +240,7 @@ impl Slot {
             Some(Refill::Reading { head, page: (page, _) }) => {
                 let floor = page.floor();
                 if floor > self.cursor {
-                    // Retention was faster than the reader.
+                    // Retention has overtaken the reader.
                     let mut frame = BytesMut::new();
                     batch::frame(&gap(&self.room, self.cursor + 1, floor), &mut frame);
                     self.cursor = floor;
@@ -249,7 +253,7 @@ impl Slot {
                 let (head, through) = (*head, page.through());
                 let page_begins = page.goes_on() && self.cursor <= through;
                 self.cursor = self.cursor.max(through);
-                self.go_on_to(head, page_begins);
+                self.read_up_to(head, page_begins);
             }
         }
         Poll::Ready(Ok(None))
@@ -258,13 +262,13 @@ impl Slot {
     fn poll_listening(&mut self, cx: &mut Context<'_>, stream: &RequestHandle) -> Option<Bytes> {
         loop {
             match self.listening.as_deref_mut()? {
-                Listening::Words(words) => match Pin::new(words).poll_next(cx) {
+                Listening::Reports(reports) => match Pin::new(reports).poll_next(cx) {
                     Poll::Pending => return None,
-                    Poll::Ready(Some(Ok(Word::Presence(frames)))) => return Some(frames),
-                    Poll::Ready(Some(Ok(Word::Typing { stream: own, .. }))) if own == stream.number() => {}
-                    Poll::Ready(Some(Ok(Word::Typing { frame, .. }))) => return Some(frame),
+                    Poll::Ready(Some(Ok(Report::Presence(frames)))) => return Some(frames),
+                    Poll::Ready(Some(Ok(Report::Typing { stream: own, .. }))) if own == stream.number() => {}
+                    Poll::Ready(Some(Ok(Report::Typing { frame, .. }))) => return Some(frame),
                     Poll::Ready(Some(Err(BroadcastStreamRecvError::Lagged(_)))) => {
-                        let again = unasked(self.hub.clone().listen(self.room.clone()), || Err(Error::Closed));
+                        let again = spawned(self.hub.clone().listen(self.room.clone()), || Err(Error::Stopped));
                         self.listening = Some(Box::new(Listening::Again(again)));
                     }
                     Poll::Ready(None) => self.listening = None,
@@ -272,9 +276,9 @@ impl Slot {
                 Listening::Again(listener) => match listener.as_mut().poll(cx) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(Some(mut listener))) => {
-                        let now = mem::take(&mut listener.now);
+                        let snapshot = mem::take(&mut listener.snapshot);
                         self.listening = Some(Box::new(Listening::to(listener)));
-                        return Some(now);
+                        return Some(snapshot);
                     }
                     // The hub has ended.
                     Poll::Ready(Ok(None) | Err(_)) => self.listening = None,
@@ -286,6 +290,6 @@ impl Slot {
 
 impl Listening {
     fn to(listener: Listener) -> Self {
-        Self::Words(BroadcastStream::new(listener.words))
+        Self::Reports(BroadcastStream::new(listener.reports))
     }
 }

@@ -8,7 +8,6 @@ use tonic::{Code, Status};
 
 use super::{ChatStream, incoming::Incoming};
 use crate::{
-    engine::Error as EngineError,
     proto::user::{ChatMessage, Draining, chat_message::Event},
     rpc::status::{self, Failure},
 };
@@ -46,12 +45,7 @@ impl ChatStream {
     /// Everything that was read is answered and, unless the hub has ended, delivered.
     pub(super) fn is_settled(&self) -> bool {
         let decided = self.waiting.is_none() && self.inflight.is_empty();
-        decided && self.answers.is_empty() && (self.hub_ended || self.subscription.is_settled())
-    }
-
-    pub(super) fn hub_end(&self) -> Status {
-        let failure = if self.stream.is_draining() { Failure::draining() } else { EngineError::Stopped.into() };
-        failure.into()
+        decided && self.answers.is_empty() && (self.hub_end.is_some() || self.subscription.is_settled())
     }
 
     /// The trailers, if there is a reason to end and nothing is left that could still come.
@@ -60,8 +54,10 @@ impl ChatStream {
         if self.reported_draining && self.subscription.is_empty() && self.waiting.is_none() {
             self.close(Failure::draining().into());
         }
-        if self.hub_ended && !self.subscription.is_settled() {
-            self.fail(self.hub_end());
+        if let Some(end) = &self.hub_end
+            && !self.subscription.is_settled()
+        {
+            self.fail(end.clone());
         }
         match &self.incoming {
             Incoming::Closed(status) if self.is_settled() => {

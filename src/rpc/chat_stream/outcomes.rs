@@ -59,10 +59,10 @@ impl ChatStream {
         }
         let room = room.clone();
         self.waiting = None;
-        let Some(Removed { told, words }) = self.subscription.remove(&room) else { return };
+        let Some(Removed { reports_joined, initial_frames }) = self.subscription.remove(&room) else { return };
         // A join is answered even if the room is left at once.
-        self.answers.extend_from_slice(&words);
-        if told {
+        self.answers.extend_from_slice(&initial_frames);
+        if reports_joined {
             let left = Event::Left(Left { reason: LEFT.to_owned() });
             let room = room.as_str().to_owned();
             self.answer(&ChatMessage { room, event: Some(left), ..ChatMessage::default() });
@@ -72,7 +72,7 @@ impl ChatStream {
     pub(super) fn poll_outcomes(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready((sent, outcome)) = self.inflight.poll_outcome(cx) {
             match outcome {
-                Ok(Appended::Accepted { seq, .. }) => self.subscription.owe(&sent.room, seq),
+                Ok(Appended::Accepted { seq, .. }) => self.subscription.require(&sent.room, seq),
                 Ok(Appended::Duplicate(first)) => self.answer(&duplicate(*first)),
                 Err(refused) => self.refuse(sent.nth, refused),
             }

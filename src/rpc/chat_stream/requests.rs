@@ -5,15 +5,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::FutureExt;
 use prost::DecodeError;
 use tokio_stream::Stream as _;
 use tonic::Status;
 
 use super::{ChatStream, incoming::Incoming, inflight::SentDraft, waiting::Waiting};
 use crate::{
+    auth,
     engine::Draft,
+    hub::{self, JoinOptions},
     proto::user::ChatMessage,
+    rooms::Submission,
     rpc::{
         chat_request::Request,
         status::{self, Failure},
@@ -54,39 +56,48 @@ impl ChatStream {
         self.taken += 1;
         let nth = self.taken;
         match self.rules.read(message, &self.caller, &self.subscription) {
-            Ok(Request::Say(draft)) => self.publish(nth, draft),
-            Ok(Request::Join { room, id, entry }) => match self.may_enter(&room) {
-                Ok(()) => {
-                    let joined = self.hub.clone().enter_unasked(room.clone(), entry);
-                    self.waiting = Some(Waiting::Join { nth, room, id, joined });
-                }
-                Err(failure) => self.reject(failure, room.as_str().to_owned(), id, nth),
-            },
+            Ok(Request::Publish(draft)) => self.publish(nth, draft),
+            Ok(Request::Join { room, id, options }) => self.join(nth, room, id, options),
             Ok(Request::Leave { room }) => self.waiting = Some(Waiting::Leave { room }),
-            Ok(Request::GoOn { token, room, id }) => {
-                let expires_at = self.auth.clone().renew(self.caller.clone(), token).boxed();
+            Ok(Request::RefreshToken { token, room, id }) => {
+                let renew = self.auth.clone().renew(self.caller.clone(), token);
+                let expires_at = hub::spawned(renew, || Err(auth::Error::KeysUnavailable));
                 self.waiting = Some(Waiting::RefreshToken { nth, room, id, expires_at });
             }
-            Ok(Request::Typing { room, user_id }) => self.hub.typing(room, user_id, &self.stream),
-            Err(bad) => self.reject(bad.failure, bad.room, bad.id, nth),
+            Ok(Request::Typing { room, user_id }) => {
+                let name = room.as_str().to_owned();
+                if let Err(error) = self.rooms.typing(&self.caller, room, user_id, &self.stream) {
+                    self.reject(error.into(), name, String::new(), nth);
+                }
+            }
+            Err(rejection) => self.reject(rejection.failure, rejection.room, rejection.id, nth),
         }
     }
 
     fn publish(&mut self, nth: u64, draft: Draft) {
         let sent = SentDraft { nth, room: draft.room.clone(), bytes: draft.size() };
-        match self.hub.try_append(draft) {
-            Ok(receipt) => self.inflight.push(sent, receipt),
-            Err(draft) => {
-                let receipt = self.hub.append_unasked(draft);
-                self.waiting = Some(Waiting::Append { sent, receipt });
-            }
+        match self.rooms.submit(&self.caller, draft) {
+            Ok(Submission::Queued(receipt)) => self.inflight.push(sent, receipt),
+            Ok(Submission::Waiting(receipt)) => self.waiting = Some(Waiting::Append { sent, receipt }),
+            Err((draft, error)) => self.reject(error.into(), draft.room.as_str().to_owned(), draft.id, nth),
         }
     }
 
-    fn may_enter(&self, room: &RoomName) -> Result<(), Failure> {
+    fn join(&mut self, nth: u64, room: RoomName, id: String, options: JoinOptions) {
+        let joined = self.check_join(&room).and_then(|()| {
+            let joined = self.rooms.spawn_join(&self.caller, room.clone(), options);
+            joined.map_err(Failure::from)
+        });
+        match joined {
+            Ok(joined) => self.waiting = Some(Waiting::Join { nth, room, id, joined }),
+            Err(failure) => self.reject(failure, room.as_str().to_owned(), id, nth),
+        }
+    }
+
+    fn check_join(&self, room: &RoomName) -> Result<(), Failure> {
         if self.reported_draining {
             return Err(Failure::draining());
         }
-        Ok(self.subscription.may_enter(room)?)
+        Ok(self.subscription.check_join(room)?)
     }
 }
