@@ -4,6 +4,7 @@
 //! - A handler never sees a token. The layer takes it away and leaves a [`Caller`]. (A stream goes on with another one: Chat hands it here as it comes.)
 //! - Which keys are good for a token is decided by its issuer and by the configuration, never by the token.
 
+mod error;
 mod issuer;
 mod jwks;
 mod key;
@@ -23,8 +24,9 @@ use crate::{
     engine,
     lifecycle::EndReason,
     lifecycle::Pass,
-    users::{self, Users},
+    users::Users,
 };
+pub use error::Error;
 use issuer::Trusted;
 pub use issuer::{Issuer, IssuerError, Keys};
 pub use key::{KeyError, OwnKey};
@@ -74,62 +76,6 @@ pub enum StartError {
     /// Another issuer.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-}
-
-/// Why a caller is not let in.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// It shows no token.
-    #[error("this call needs a token: send the metadata `authorization: Bearer TOKEN`")]
-    Missing,
-    /// It shows something else than a token that is good here.
-    #[error("the token is not good here: {0}")]
-    Invalid(&'static str),
-    /// The token is over.
-    #[error("the token has expired")]
-    Expired,
-    /// Its user was deleted.
-    #[error("the user of this token is gone")]
-    UserDeleted,
-    /// The keys of the token's issuer were never had, or not for too long.
-    #[error("the keys of the token's issuer cannot be had at the moment")]
-    KeysUnavailable,
-    /// The roles do not allow it.
-    #[error("not allowed: {0}")]
-    NotAllowed(&'static str),
-    /// The client's certificate names somebody else.
-    #[error("the client's certificate does not name the one whom the token names")]
-    CertificateMismatch,
-    /// Another token for a stream, of somebody else.
-    #[error("a stream goes on only with a token of the same caller")]
-    SomebodyElse,
-    /// The caller managed users when the call began.
-    #[error("this caller has lost the rights with which the call began")]
-    RightsLost,
-    /// There is no token, and no end.
-    #[error("a call without a token may not take so long")]
-    TooLong,
-    /// The system gave no randomness, or the key did not sign.
-    #[error("a token could not be made")]
-    Unsigned,
-    /// Tokens where there are none.
-    #[error("this server asks for no tokens, and gives none")]
-    TokensOff,
-    /// Wrong name or password; which of them is not said.
-    #[error("there is no such user with this password")]
-    LoginFailed,
-    /// The refresh token's session is over: by its time, by a logout, because the password changed, or because the token was used twice.
-    #[error("the session has ended; log in again")]
-    SessionEnded,
-    /// The users could not say.
-    #[error(transparent)]
-    Users(Arc<users::Error>),
-}
-
-impl From<users::Error> for Error {
-    fn from(error: users::Error) -> Self {
-        Self::Users(Arc::new(error))
-    }
 }
 
 /// Tells callers apart. Cheap to clone.
@@ -207,11 +153,11 @@ impl Auth {
 
     /// Checks a token with which a stream of this caller is to go on; gives its expiry, in seconds since the Unix epoch.
     pub async fn renew(self, caller: Caller, token: String) -> Result<i64, Error> {
-        let tokens = self.0.tokens.as_ref().ok_or(Error::TokensOff)?;
+        let tokens = self.0.tokens.as_ref().ok_or(Error::Disabled)?;
         let bearer = tokens.verify(&token, &self.0.users).await?;
         let same_user = matches!(caller.standing, Standing::Somebody { user, .. } if user == bearer.user);
         if !same_user || caller.id.as_deref() != Some(&*bearer.id) {
-            return Err(Error::SomebodyElse);
+            return Err(Error::UserMismatch);
         }
         Ok(bearer.expires_at)
     }

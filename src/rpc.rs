@@ -24,7 +24,7 @@ use generated_v1::{
     auth_service_server::{AuthService, AuthServiceServer},
     chat_service_server::{ChatService, ChatServiceServer},
 };
-pub(crate) use status::{explain, why};
+pub(crate) use status::{why, with_details_in_response};
 pub(crate) use stream_limit::StreamLimit;
 
 /// The generated servers: every method but those whose response body is our own.

@@ -159,7 +159,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         // Not too often by one caller.
         .layer(from_fn_with_state(limit, limit::by_caller))
         // What tonic refuses by itself has details too.
-        .map_response(rpc::explain)
+        .map_response(rpc::with_details_in_response)
         .service(routes);
     let accept = net::serve(listener, service, rpc::why, settings::net(config), tls.clone(), tasks.clone());
     let tell = tell_when_stopped(Arc::clone(&engine), health.clone());

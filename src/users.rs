@@ -5,6 +5,7 @@
 //! - A call returns only after the model has applied its change: whoever calls afterwards sees it.
 
 mod bulk;
+mod error;
 mod fields;
 mod model;
 mod password;
@@ -24,12 +25,13 @@ use crate::{
     types::Time,
 };
 pub use bulk::Bulk;
+pub use error::{Error, HashingFailed};
 use fields::{Email, Username};
-pub use fields::{Invalid, roles as check_roles};
+pub use fields::{InvalidField, roles as check_roles};
 use model::Model;
-use password::{Hasher, HashingFailed};
+use password::Hasher;
 use watch::Watches;
-pub use watch::{Ended, Watch};
+pub use watch::{Watch, WatchError};
 
 /// How users are kept.
 #[derive(Debug, Clone)]
@@ -52,57 +54,6 @@ pub struct Settings {
     pub watchers: usize,
     /// Changed users that may wait for a watcher.
     pub waiting_changes: usize,
-}
-
-/// Why a call failed. Nothing changed then.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A value cannot be.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// There is no such user.
-    #[error("there is no user {0}")]
-    NotFound(String),
-    /// Another user has the username.
-    #[error("the username {0:?} is taken")]
-    UsernameTaken(String),
-    /// Another user has the email address.
-    #[error("the email address {0:?} is taken")]
-    EmailTaken(String),
-    /// The user changed since the expected revision.
-    #[error("the user is at revision {found}, not {expected}")]
-    StaleRevision {
-        /// What the caller expected.
-        expected: u64,
-        /// What is.
-        found: u64,
-    },
-    /// As many calls as may be create many users now.
-    #[error("the server is creating as many batches of users as it may")]
-    TooManyBulks,
-    /// There are as many watches as may be.
-    #[error("the server has as many watchers of its users as it may")]
-    TooManyWatchers,
-    /// As many logins wait as may.
-    #[error("too many are logging in at the moment")]
-    TooManyLogins,
-    /// As many new passwords wait to be hashed as may.
-    #[error("too many passwords are being set at the moment")]
-    TooManyPasswords,
-    /// The hashing of passwords broke.
-    #[error(transparent)]
-    Hashing(#[from] HashingFailed),
-    /// The engine could not.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// This element of a `CreateUsers`, counted from 0, is bad.
-    #[error("users[{index}]: {cause}")]
-    Element {
-        /// Which element.
-        index: usize,
-        /// What is wrong with it.
-        cause: Box<Error>,
-    },
 }
 
 /// A user to create.
@@ -218,7 +169,7 @@ impl Users {
         let named = login_key(username).and_then(|key| self.0.model.get_by_username(&key));
         let hash = named.as_ref().and_then(|user| user.password.clone());
         match self.0.hasher.check(given, hash).await? {
-            None => Err(Error::TooManyLogins),
+            None => Err(Error::TooManyLogins { limit: self.0.hasher.max_logins() }),
             Some(false) => Ok(None),
             Some(true) => Ok(named),
         }

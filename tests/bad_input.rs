@@ -158,7 +158,7 @@ fn oversize() -> Refusal {
 }
 
 fn undecodable() -> Refusal {
-    Refusal::new(Code::InvalidArgument, "UNDECODABLE")
+    Refusal::new(Code::InvalidArgument, "MALFORMED_MESSAGE")
 }
 
 /// A UUIDv7 that nobody has.

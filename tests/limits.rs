@@ -156,7 +156,7 @@ async fn what_is_not_a_message_at_all_is_counted_as_one() {
         call.request.write(framed(0, &[0xff])).await;
         reasons.push(rejected(&call.response.next().await).reason.clone());
     }
-    assert!(reasons[..10].iter().all(|reason| reason == "UNDECODABLE"), "{reasons:?}");
+    assert!(reasons[..10].iter().all(|reason| reason == "MALFORMED_MESSAGE"), "{reasons:?}");
     assert!(reasons.iter().any(|reason| reason == "RATE_LIMITED"), "{reasons:?}");
 }
 
@@ -192,7 +192,7 @@ async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
     let token = hub.token_of(&ada, 600);
     let (first, _second) = (open(&hub, &token).await.unwrap(), open(&hub, &token).await.unwrap());
     let refused = open(&hub, &token).await.err().unwrap();
-    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER").retry());
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_PER_CALLER").retry());
     let _of_bob = open(&hub, &hub.token_of(&bob, 600)).await.unwrap();
     drop(first);
     hub.counts_become(|counts| counts.chats == 2).await;
@@ -208,7 +208,7 @@ async fn watches_are_counted_with_the_other_streams_of_a_caller() {
     let watch_rooms = ListRoomsRequest { watch: true };
     let _users = by.users.list_users(watch_users.clone()).await.unwrap();
     let rooms = by.rooms.list_rooms(watch_rooms).await.unwrap();
-    let too_many = Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_OF_CALLER").retry();
+    let too_many = Refusal::new(Code::ResourceExhausted, "TOO_MANY_STREAMS_PER_CALLER").retry();
     for refused in [
         open(&hub, &token).await.err().unwrap(),
         by.users.list_users(watch_users).await.unwrap_err(),
@@ -278,7 +278,7 @@ async fn a_user_brings_only_so_many_rooms_into_being() {
         publish(&mut by_ada, room).await.unwrap();
     }
     let refused = publish(&mut by_ada, "three").await.unwrap_err();
-    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_OF_USER").retry());
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_ROOMS_PER_USER").retry());
     publish(&mut by_bob, "three").await.unwrap();
     publish(&mut by_ada, "three").await.unwrap();
 }

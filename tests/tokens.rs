@@ -201,5 +201,5 @@ async fn in_open_mode_a_token_is_not_asked_for_and_not_looked_at() {
     anybody.create("ada").await.unwrap();
     assert!(!hub.folder().join("token-key.pem").exists(), "a key that nobody needs is not made");
     let refused = hub.login("ada", "any").await.unwrap_err();
-    assert_eq!(Refusal::of(&refused), Refusal::new(Code::FailedPrecondition, "TOKENS_OFF"));
+    assert_eq!(Refusal::of(&refused), Refusal::new(Code::FailedPrecondition, "AUTH_DISABLED"));
 }

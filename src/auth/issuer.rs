@@ -127,7 +127,7 @@ impl Trusted {
         match &self.keys {
             Held::One(key) => {
                 let is_meant = key.id.is_none() || id.is_none() || key.id.as_deref() == id;
-                if is_meant { Ok(Arc::clone(key)) } else { Err(Error::Invalid("its key is not known here")) }
+                if is_meant { Ok(Arc::clone(key)) } else { Err(Error::TokenInvalid("its key is not known here")) }
             }
             Held::Published(jwks) => jwks.key(id).await,
         }

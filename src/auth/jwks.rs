@@ -148,7 +148,7 @@ impl Jwks {
         if !state.is_good(Instant::now()) {
             return Err(Error::KeysUnavailable);
         }
-        state.find(id).ok_or(Error::Invalid("its key is not known here"))
+        state.find(id).ok_or(Error::TokenInvalid("its key is not known here"))
     }
 }
 

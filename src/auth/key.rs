@@ -103,7 +103,7 @@ impl OwnKey {
     /// A token with these claims.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| Error::Unsigned)
+        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| Error::SigningFailed)
     }
 }
 

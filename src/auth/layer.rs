@@ -37,8 +37,9 @@ pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Ne
         Some(pass) => stream.admit(pass),
         None if layer.auth.0.tokens.is_none() => return response.await,
         None => {
-            let answer = timeout(layer.auth.0.without_token, response).await;
-            return answer.unwrap_or_else(|_| (layer.refuse)(Error::TooLong));
+            let limit = layer.auth.0.without_token;
+            let answer = timeout(limit, response).await;
+            return answer.unwrap_or_else(|_| (layer.refuse)(Error::AnonymousTimeout { limit }));
         }
     }
     let answer = until_ended(&stream, response).await;
@@ -68,7 +69,7 @@ fn take_token(headers: &mut HeaderMap) -> Result<Option<String>, Error> {
     let is_single = headers.get_all(AUTHORIZATION).iter().nth(1).is_none();
     let Some(value) = headers.remove(AUTHORIZATION) else { return Ok(None) };
     let token = Some(value).filter(|_| is_single).as_ref().and_then(bearer).map(str::to_owned);
-    token.map(Some).ok_or(Error::Invalid("the metadata `authorization` is not `Bearer TOKEN`"))
+    token.map(Some).ok_or(Error::TokenInvalid("the metadata `authorization` is not `Bearer TOKEN`"))
 }
 
 /// RFC 6750, section 2.1; the scheme is compared without regard to case (RFC 9110, section 11.1).
@@ -128,7 +129,7 @@ mod tests {
             assert_eq!(take(&[good]).unwrap().as_deref(), Some("abc"), "{good}");
         }
         for bad in [&["abc"][..], &["Basic abc"], &["Bearer"], &["Bearerabc"], &["Bearer abc", "Bearer abc"]] {
-            assert!(matches!(take(bad), Err(Error::Invalid(_))), "{bad:?}");
+            assert!(matches!(take(bad), Err(Error::TokenInvalid(_))), "{bad:?}");
         }
     }
 }

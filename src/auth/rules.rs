@@ -71,7 +71,7 @@ pub(super) fn check(who: Who, caller: &Caller, open_registration: bool) -> Resul
     match who {
         Who::Anybody => Ok(()),
         Who::Registration if open_registration => Ok(()),
-        _ if !is_known => Err(Error::Missing),
+        _ if !is_known => Err(Error::TokenMissing),
         Who::Everyone | Who::Oneself => Ok(()),
         Who::Registration | Who::Admins if caller.is_admin() => Ok(()),
         Who::Registration => Err(Error::NotAllowed("admins create users, as long as registration is not open")),

@@ -158,7 +158,7 @@ impl Secret {
     fn new() -> Result<Self, Error> {
         let mut secret = [0; SECRET_BYTES];
         // A system without randomness gives no tokens.
-        rand::fill(&mut secret).map_err(|_| Error::Unsigned)?;
+        rand::fill(&mut secret).map_err(|_| Error::SigningFailed)?;
         Ok(Self(secret))
     }
 

@@ -121,21 +121,22 @@ impl Tokens {
     /// Whom the token names, if it is good.
     pub(super) async fn verify(&self, token: &str, users: &Users) -> Result<Bearer, Error> {
         if token.len() > MAX_BYTES {
-            return Err(Error::Invalid("it is too long"));
+            return Err(Error::TokenInvalid("it is too long"));
         }
-        let header = decode_header(token).map_err(|_| Error::Invalid("it is no JWT, or of an unknown algorithm"))?;
+        let header =
+            decode_header(token).map_err(|_| Error::TokenInvalid("it is no JWT, or of an unknown algorithm"))?;
         // RFC 7515, section 4.1.11: what must be understood and is not, fails it. Keys and addresses in the header are never looked at.
         if header.crit.is_some() {
-            return Err(Error::Invalid("it has critical extensions"));
+            return Err(Error::TokenInvalid("it has critical extensions"));
         }
         let origin = insecure_decode_claims::<Origin>(token);
-        let issuer = origin.map_err(|_| Error::Invalid("it does not say who issued it"))?.iss;
-        let (trusted, is_own) = self.trusted(&issuer).ok_or(Error::Invalid("its issuer is not known here"))?;
+        let issuer = origin.map_err(|_| Error::TokenInvalid("it does not say who issued it"))?.iss;
+        let (trusted, is_own) = self.trusted(&issuer).ok_or(Error::TokenInvalid("its issuer is not known here"))?;
         let key = trusted.key(header.kid.as_deref()).await?;
         let claims = decode::<Claims>(token, &key.decoding, &key.validation).map_err(|error| why(error.kind()))?.claims;
         let is_name = (1..=SUBJECT_BYTES).contains(&claims.sub.len()) && !claims.sub.contains(char::is_control);
         if !is_name {
-            return Err(Error::Invalid("its `sub` cannot be a name"));
+            return Err(Error::TokenInvalid("its `sub` cannot be a name"));
         }
         let bearer = |user, roles: &[String]| Bearer {
             id: claims.sub.as_str().into(),
@@ -152,7 +153,7 @@ impl Tokens {
         // Also of users who are gone: ids here are UUIDs of version 7.
         let is_ours = is_operator || parse_id(&claims.sub).is_some_and(|id| id.get_version_num() == 7);
         if !is_own && is_ours {
-            return Err(Error::Invalid("its `sub` could be the name of somebody here"));
+            return Err(Error::TokenInvalid("its `sub` could be the name of somebody here"));
         }
         Ok(bearer(None, &claims.roles))
     }
@@ -166,14 +167,14 @@ impl Tokens {
 
 fn why(kind: &ErrorKind) -> Error {
     match kind {
-        ErrorKind::ExpiredSignature => Error::Expired,
-        ErrorKind::ImmatureSignature => Error::Invalid("it is not good yet"),
-        ErrorKind::InvalidAudience => Error::Invalid("it is for another audience"),
+        ErrorKind::ExpiredSignature => Error::TokenExpired,
+        ErrorKind::ImmatureSignature => Error::TokenInvalid("it is not good yet"),
+        ErrorKind::InvalidAudience => Error::TokenInvalid("it is for another audience"),
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            Error::Invalid("its algorithm is not that of its issuer's key")
+            Error::TokenInvalid("its algorithm is not that of its issuer's key")
         }
-        ErrorKind::InvalidSignature => Error::Invalid("its signature is wrong"),
-        ErrorKind::MissingRequiredClaim(_) => Error::Invalid("it lacks one of exp, aud, iss and sub"),
-        _ => Error::Invalid("its claims are not what they must be"),
+        ErrorKind::InvalidSignature => Error::TokenInvalid("its signature is wrong"),
+        ErrorKind::MissingRequiredClaim(_) => Error::TokenInvalid("it lacks one of exp, aud, iss and sub"),
+        _ => Error::TokenInvalid("its claims are not what they must be"),
     }
 }

@@ -10,7 +10,10 @@ use axum::{
 use http::{HeaderMap, StatusCode, Version, header, uri::Authority};
 use tonic::{Status, body::Body};
 
-use super::{compression, status::Failure};
+use super::{
+    compression,
+    status::{Failure, RequestError},
+};
 use crate::{caller::is_loopback, lifecycle::Requests};
 
 /// How strict the door is.
@@ -40,14 +43,13 @@ pub(crate) async fn admit(State(admission): State<Admission>, request: Request, 
         return refused;
     }
     if admission.local_names_only && !is_local(&request) {
-        let detail = "without tokens this server is for this machine alone: call it by localhost or a loopback address";
-        return refuse(Failure::foreign(detail));
+        return refuse(RequestError::HostNotAllowed);
     }
     if request.headers().len() > FIELDS {
-        return refuse(Failure::too_many_fields(FIELDS));
+        return refuse(RequestError::TooManyHeaders { limit: FIELDS });
     }
     if admission.streams.len() > admission.max_streams {
-        return refuse(Failure::too_many_streams());
+        return refuse(RequestError::TooManyStreams { limit: admission.max_streams });
     }
     if let Err(unsupported) = compression::of_request(request.headers()) {
         return answer(unsupported);
@@ -56,7 +58,7 @@ pub(crate) async fn admit(State(admission): State<Admission>, request: Request, 
         None => next.run(request).await,
         Some(timeout) => match tokio::time::timeout(timeout, next.run(request)).await {
             Ok(response) => response,
-            Err(_) => refuse(Failure::deadline_exceeded()),
+            Err(_) => refuse(RequestError::DeadlineExceeded),
         },
     }
 }

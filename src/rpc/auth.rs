@@ -29,7 +29,7 @@ impl Calls {
     }
 
     fn sessions(&self) -> Result<&Sessions, Failure> {
-        self.sessions.as_ref().ok_or_else(|| Error::TokensOff.into())
+        self.sessions.as_ref().ok_or_else(|| Error::Disabled.into())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::DecodeError;
 use uuid::Uuid;
 
-use super::status::{Failure, NAME_BYTES};
+use super::status::{Failure, NAME_BYTES, RequestError};
 use crate::{
     caller::Caller,
     engine::Draft,
@@ -75,7 +75,7 @@ impl Rules {
             _ => self.limits.message(caller),
         };
         let mut message = message.map_err(|error| Rejection {
-            failure: limited.map_or_else(Failure::from, |()| Failure::undecodable(&error)),
+            failure: limited.map_or_else(Failure::from, |()| RequestError::MalformedMessage(error).into()),
             room: String::new(),
             id: String::new(),
         })?;

@@ -18,10 +18,10 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::status::Failure;
+use super::status::{Failure, RequestError};
 use crate::proto::user::ChatMessage;
-use framing::Framing;
 pub(crate) use framing::Unfinished;
+use framing::{Framing, Full};
 
 /// The codec of the generated servers: a frame that does not decode is INVALID_ARGUMENT with details, not INTERNAL.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<U: Message + Default> Decoder for RequestDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, frame: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        decode_whole(frame).map(Some).map_err(|error| Failure::undecodable(&error).into())
+        decode_whole(frame).map(Some).map_err(|error| refused(RequestError::MalformedMessage(error)))
     }
 }
 
@@ -87,6 +87,10 @@ impl Decoder for ChatDecoder {
         // Chat messages are small, and streams are many: tonic's 8 KiB a stream would be most of a stream's memory.
         BufferSettings::new(1024, 32 * 1024)
     }
+}
+
+fn refused(error: RequestError) -> Status {
+    Failure::from(error).into()
 }
 
 /// Consumes the frame also when it fails, so that what is read next begins a frame.
@@ -130,17 +134,18 @@ where
                 if let Some(data) = frame.data_ref() {
                     self.framing.advance(data);
                     let Self { framing, unfinished, .. } = &mut *self;
-                    if unfinished.wait_for(framing).is_err() {
-                        return Poll::Ready(Some(Err(Failure::too_much_unfinished().into())));
+                    if let Err(Full { limit }) = unfinished.wait_for(framing) {
+                        let full = RequestError::TooManyIncompleteMessages { limit };
+                        return Poll::Ready(Some(Err(refused(full))));
                     }
                 }
                 // tonic looks no further than the trailers.
                 let cut = frame.is_trailers() && self.framing.is_inside();
-                Some(if cut { Err(Failure::truncated().into()) } else { Ok(frame) })
+                Some(if cut { Err(refused(RequestError::Truncated)) } else { Ok(frame) })
             }
-            Some(Err(_)) => Some(Err(Failure::reset().into())),
-            None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(Failure::reset().into())),
-            None if self.framing.is_inside() => Some(Err(Failure::truncated().into())),
+            Some(Err(_)) => Some(Err(refused(RequestError::Reset))),
+            None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(refused(RequestError::Reset))),
+            None if self.framing.is_inside() => Some(Err(refused(RequestError::Truncated))),
             None => None,
         })
     }

@@ -6,12 +6,12 @@
 use http::{HeaderMap, HeaderValue, Request};
 use prost::Message;
 use tonic::{
-    Code, Response, Status,
+    Response, Status,
     codec::{CompressionEncoding, SingleMessageCompressionOverride},
     metadata::AsciiMetadataValue,
 };
 
-use super::status::Failure;
+use super::status::{Failure, RequestError};
 
 /// Names the compression of a message, and what the sender itself can read.
 const ENCODING: &str = "grpc-encoding";
@@ -30,8 +30,7 @@ pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<CompressionEncodi
         Some(b"gzip") => Ok(Some(CompressionEncoding::Gzip)),
         Some(b"zstd") => Ok(Some(CompressionEncoding::Zstd)),
         Some(_) => {
-            let detail = "messages may be compressed with gzip or zstd, or not at all";
-            let mut status = Status::from(Failure::new(Code::Unimplemented, "ENCODING_UNSUPPORTED", detail));
+            let mut status = Status::from(Failure::from(RequestError::UnsupportedEncoding));
             // As the gRPC specification demands (compression.md).
             status.metadata_mut().insert(ACCEPT_ENCODING, AsciiMetadataValue::from_static("gzip,zstd,identity"));
             Err(status)

@@ -24,7 +24,7 @@ use crate::{
         CreateUserRequest, CreateUsersResponse, DeleteUserRequest, DeleteUserResponse, GetUserRequest,
         ListUsersRequest, State, UpdateUserRequest, User,
     },
-    users::{Bulk, Change, Invalid, NewUser, Users, login_key, parse_id},
+    users::{Bulk, Change, InvalidField, NewUser, Users, login_key, parse_id},
 };
 
 /// More in one page counts as this.
@@ -65,7 +65,7 @@ impl UserService for Calls {
         let found = match (id.is_empty(), username.is_empty()) {
             (false, true) => self.users.get(&id),
             (true, false) => self.users.get_by_username(&username),
-            _ => Err(Invalid::new("id", "exactly one of id and username must be set").into()),
+            _ => Err(InvalidField::new("id", "exactly one of id and username must be set").into()),
         };
         Ok(reply(seen(&*found.map_err(Failure::from)?, &caller, &self.hub)))
     }
@@ -159,7 +159,7 @@ impl Calls {
             if reply_bytes > self.reply_bytes {
                 let limit = self.reply_bytes;
                 let reason = format!("make an answer of more than {limit} bytes; create them in smaller calls");
-                return Err(Failure::from(Invalid::new("users", reason)).into());
+                return Err(Failure::from(InvalidField::new("users", reason)).into());
             }
         }
         Ok(bulk)
@@ -181,27 +181,27 @@ fn new_user(request: CreateUserRequest) -> NewUser {
 
 /// An id that is not there at all is a mistake of the caller, not a user that is not found.
 fn named(id: String) -> Result<String, Failure> {
-    if id.is_empty() { Err(Invalid::new("id", "must be set").into()) } else { Ok(id) }
+    if id.is_empty() { Err(InvalidField::new("id", "must be set").into()) } else { Ok(id) }
 }
 
 fn token(page_token: &str) -> Result<Option<Uuid>, Failure> {
     if page_token.is_empty() {
         return Ok(None);
     }
-    let missing = || Invalid::new("page_token", "must be the id of the last user of the page before");
+    let missing = || InvalidField::new("page_token", "must be the id of the last user of the page before");
     Ok(Some(parse_id(page_token).ok_or_else(missing)?))
 }
 
 /// A watch begins with everybody, so nothing says how many or from where.
 fn alone(field: &'static str, is_unset: bool) -> Result<(), Failure> {
-    if is_unset { Ok(()) } else { Err(Invalid::new(field, "must not be set together with watch").into()) }
+    if is_unset { Ok(()) } else { Err(InvalidField::new(field, "must not be set together with watch").into()) }
 }
 
 fn size(page_size: i32) -> Result<usize, Failure> {
     match usize::try_from(page_size) {
         Ok(0) => Ok(usize::MAX),
         Ok(size) => Ok(size.min(PAGE)),
-        Err(_) => Err(Invalid::new("page_size", "must not be negative").into()),
+        Err(_) => Err(InvalidField::new("page_size", "must not be negative").into()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Error, Invalid, NewUser, Users, describe, fields};
+use super::{Error, InvalidField, NewUser, Users, describe, fields};
 use crate::engine::{User, UserWrite, WriteError};
 
 /// Users that came in so far, each checked as it came. Dropped before [`finish`](Bulk::finish) it creates nobody.
@@ -31,7 +31,8 @@ impl std::fmt::Debug for Element {
 
 impl Bulk {
     pub(super) fn start(users: Users) -> Result<Self, Error> {
-        let place = Arc::clone(&users.0.bulks).try_acquire_owned().map_err(|_| Error::TooManyBulks)?;
+        let full = |_| Error::TooManyBatches { limit: users.0.settings.bulks };
+        let place = Arc::clone(&users.0.bulks).try_acquire_owned().map_err(full)?;
         let (usernames, emails) = (HashSet::new(), HashSet::new());
         Ok(Self { users, elements: Vec::new(), passwords: 0, usernames, emails, _place: place })
     }
@@ -40,7 +41,7 @@ impl Bulk {
     pub fn push(&mut self, new: NewUser) -> Result<(), Error> {
         let (index, limit) = (self.elements.len(), self.users.0.settings.bulk);
         if index >= limit {
-            return Err(Invalid::new("users", format!("must be at most {limit} in one call")).into());
+            return Err(InvalidField::new("users", format!("must be at most {limit} in one call")).into());
         }
         self.check(new).map_err(|cause| Error::Element { index, cause: Box::new(cause) })
     }
@@ -52,7 +53,7 @@ impl Bulk {
             self.passwords += 1;
             if self.passwords > settings.bulk_passwords {
                 let reason = format!("can be set for at most {} users in one call", settings.bulk_passwords);
-                return Err(Invalid::new("password", reason).into());
+                return Err(InvalidField::new("password", reason).into());
             }
         }
         // What is taken is told in the order of the elements, and before any hashing.

@@ -13,14 +13,14 @@ use crate::types::Time;
 /// A value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
-pub struct Invalid {
+pub struct InvalidField {
     /// The field, named as in the request.
     pub field: &'static str,
     /// What it must be.
     pub reason: String,
 }
 
-impl Invalid {
+impl InvalidField {
     /// Says what a field must be.
     #[must_use]
     pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
@@ -42,8 +42,8 @@ pub(super) struct Username {
 }
 
 impl Username {
-    pub(super) fn new(given: &str) -> Result<Self, Invalid> {
-        let invalid = |reason: String| Invalid::new("username", reason);
+    pub(super) fn new(given: &str) -> Result<Self, InvalidField> {
+        let invalid = |reason: String| InvalidField::new("username", reason);
         // Before the library is asked, so that its work is bounded.
         if given.is_empty() || given.chars().nth(USERNAME_CHARS).is_some() {
             return Err(invalid(format!("must have 1 to {USERNAME_CHARS} characters")));
@@ -66,33 +66,33 @@ pub(super) struct Email {
 }
 
 impl Email {
-    pub(super) fn new(given: &str) -> Result<Self, Invalid> {
+    pub(super) fn new(given: &str) -> Result<Self, InvalidField> {
         if given.len() > EMAIL_BYTES {
-            return Err(Invalid::new("email", format!("must have at most {EMAIL_BYTES} bytes")));
+            return Err(InvalidField::new("email", format!("must have at most {EMAIL_BYTES} bytes")));
         }
         if !given.is_empty() && (given.contains(char::is_control) || EmailAddress::from_str(given).is_err()) {
-            return Err(Invalid::new("email", "must be an email address, or empty"));
+            return Err(InvalidField::new("email", "must be an email address, or empty"));
         }
         Ok(Self { given: given.to_owned(), key: given.to_ascii_lowercase() })
     }
 }
 
-pub(super) fn password(given: &str) -> Result<(), Invalid> {
+pub(super) fn password(given: &str) -> Result<(), InvalidField> {
     if given.len() > PASSWORD_BYTES {
-        return Err(Invalid::new("password", format!("must have at most {PASSWORD_BYTES} bytes")));
+        return Err(InvalidField::new("password", format!("must have at most {PASSWORD_BYTES} bytes")));
     }
     Ok(())
 }
 
 /// Roles in a fixed order, each once.
-pub fn roles(given: Vec<String>) -> Result<Vec<String>, Invalid> {
+pub fn roles(given: Vec<String>) -> Result<Vec<String>, InvalidField> {
     if given.len() > ROLES {
-        return Err(Invalid::new("roles", format!("must be at most {ROLES}")));
+        return Err(InvalidField::new("roles", format!("must be at most {ROLES}")));
     }
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
     let is_role = |role: &String| (1..=ROLE_BYTES).contains(&role.len()) && role.bytes().all(allowed);
     if !given.iter().all(is_role) {
-        return Err(Invalid::new("roles", format!("must each have 1 to {ROLE_BYTES} of a-z 0-9 _ -")));
+        return Err(InvalidField::new("roles", format!("must each have 1 to {ROLE_BYTES} of a-z 0-9 _ -")));
     }
     Ok(BTreeSet::from_iter(given).into_iter().collect())
 }
@@ -105,7 +105,7 @@ pub(super) struct Checked {
 }
 
 /// Checks a new user, and gives its password apart.
-pub(super) fn check(new: NewUser) -> Result<(Checked, String), Invalid> {
+pub(super) fn check(new: NewUser) -> Result<(Checked, String), InvalidField> {
     let username = Username::new(&new.username)?;
     let email = Email::new(&new.email)?;
     password(&new.password)?;

@@ -5,17 +5,12 @@ use std::sync::Arc;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Error, Settings};
+use super::{Error, HashingFailed, Settings};
 use crate::{engine::PasswordHash, metrics::Metrics};
 
 /// What a password is checked against where there is none, for the same work: nobody's. Its costs are those of new hashes, which a test checks.
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$cmlhbHRvLW5vYm9keXMtMQ$dGhpcyBpcyB0aGUgaGFzaCBvZiBubyBwYXNzd29yZCE";
-
-/// A hash could not be computed.
-#[derive(Debug, thiserror::Error)]
-#[error("the password could not be hashed")]
-pub struct HashingFailed;
 
 /// The bounded pool.
 #[derive(Debug)]
@@ -28,21 +23,33 @@ pub(super) struct Hasher {
     login_places: Arc<Semaphore>,
     /// The same of new passwords.
     hash_places: Arc<Semaphore>,
+    /// Permits of `login_places`, and of `hash_places`.
+    max_logins: usize,
+    max_hashes: usize,
     metrics: Arc<Metrics>,
 }
 
 impl Hasher {
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         let Settings { concurrent_hashes, concurrent_logins, queued_hashes, queued_logins, .. } = settings;
+        let max_logins = concurrent_logins.get().saturating_add(*queued_logins);
+        let max_hashes = concurrent_hashes.get().saturating_add(*queued_hashes);
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             hashes: semaphore(concurrent_hashes.get()),
             bulk: semaphore(1),
             logins: semaphore(concurrent_logins.get()),
-            login_places: semaphore(concurrent_logins.get().saturating_add(*queued_logins)),
-            hash_places: semaphore(concurrent_hashes.get().saturating_add(*queued_hashes)),
+            login_places: semaphore(max_logins),
+            hash_places: semaphore(max_hashes),
+            max_logins,
+            max_hashes,
             metrics,
         }
+    }
+
+    /// Logins in progress and queued, at most.
+    pub(super) fn max_logins(&self) -> usize {
+        self.max_logins
     }
 
     /// Whether this is the password of that hash. Without a hash it is not, after the same work. Absent: too many want to know.
@@ -66,7 +73,8 @@ impl Hasher {
     /// The same as [`hash_if_given`](Self::hash_if_given), if not too many wait already.
     pub(super) async fn hash_if_free(&self, password: String) -> Result<Option<PasswordHash>, Error> {
         let place = Arc::clone(&self.hash_places).try_acquire_owned();
-        let _place = if password.is_empty() { None } else { Some(place.map_err(|_| Error::TooManyPasswords)?) };
+        let full = |_| Error::TooManyPasswordHashes { limit: self.max_hashes };
+        let _place = if password.is_empty() { None } else { Some(place.map_err(full)?) };
         Ok(self.hash_if_given(password).await?)
     }
 
@@ -143,7 +151,7 @@ mod tests {
         assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(None))).count(), 3, "{outcomes:?}");
         let hashes = (0..5).map(|_| hasher.hash_if_free("any".into()));
         let outcomes = futures_util::future::join_all(hashes).await;
-        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyPasswords)));
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyPasswordHashes { .. })));
         assert_eq!(refused.count(), 3, "{outcomes:?}");
         assert_eq!(hasher.hash_if_free(String::new()).await.unwrap(), None);
     }

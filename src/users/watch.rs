@@ -23,9 +23,9 @@ const CHUNK: usize = 256;
 
 /// Why a watch is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum WatchError {
     /// More users changed than are kept for one who does not read.
-    #[error("too slow a watcher: more than {limit} users changed before they were read; list anew")]
+    #[error("slow watcher: more than {limit} changed users are pending; list anew, and read faster")]
     TooSlow {
         /// The configured limit.
         limit: usize,
@@ -42,13 +42,14 @@ pub(super) struct Watches {
     /// The model changes only under this lock. Who takes a single user or a page from it needs none.
     journal: RwLock<ChangeLog<Uuid, UserChange>>,
     waiting_changes: usize,
+    watchers: usize,
     places: Arc<Semaphore>,
 }
 
 impl Watches {
     pub(super) fn new(model: Arc<Model>, watchers: usize, waiting_changes: usize) -> Self {
         let journal = RwLock::new(ChangeLog::new(waiting_changes));
-        Self { model, journal, waiting_changes, places: Arc::new(Semaphore::new(watchers)) }
+        Self { model, journal, waiting_changes, watchers, places: Arc::new(Semaphore::new(watchers)) }
     }
 
     /// Applies changes to the model, in their order.
@@ -66,7 +67,8 @@ impl Watches {
 
     /// A watch that begins now. `applied` changes after every call of [`apply`](Self::apply), and ends when there are no more.
     pub(super) fn watch(self: &Arc<Self>, applied: watch::Receiver<u64>) -> Result<Watch, Error> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Error::TooManyWatchers)?;
+        let full = |_| Error::TooManyWatchers { limit: self.watchers };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
         let now = self.journal.read().unwrap_or_else(PoisonError::into_inner).version();
         let watched = Arc::clone(self);
         Ok(Watch { watched, applied, settled: None, cursor: now, sent: None, as_of: now, _place: place })
@@ -102,12 +104,12 @@ const EVERYBODY: Option<Uuid> = Some(Uuid::max());
 impl Watch {
     /// The next users of the snapshot, in the order of their ids, or what became of those that were sent before: for each user in the order
     /// of its revisions, what changed again meanwhile only as it is now. A few hundred at most, and never none. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Vec<UserChange>, Ended> {
+    pub async fn next(&mut self) -> Result<Vec<UserChange>, WatchError> {
         loop {
             match self.read(CHUNK)? {
                 Some(news) if news.is_empty() => {}
                 Some(news) => return Ok(news),
-                None => self.applied.changed().await.map_err(|_| Ended::Closed)?,
+                None => self.applied.changed().await.map_err(|_| WatchError::Closed)?,
             }
         }
     }
@@ -120,7 +122,7 @@ impl Watch {
     }
 
     /// One look, at so many users. Empty: none of them was news for this watcher. Absent: nothing is left to look at for now.
-    fn read(&mut self, max: usize) -> Result<Option<Vec<UserChange>>, Ended> {
+    fn read(&mut self, max: usize) -> Result<Option<Vec<UserChange>>, WatchError> {
         let journal = self.watched.journal.read().unwrap_or_else(PoisonError::into_inner);
         // The last chunk is settled when the changes up to it were read. These do not grow, so the snapshot comes to its end however much changes.
         if self.sent < EVERYBODY && self.cursor >= self.as_of {
@@ -131,7 +133,7 @@ impl Watch {
             return Ok(Some(page.into_iter().map(UserChange::Put).collect()));
         }
         let limit = self.watched.waiting_changes;
-        let Delta { changes, cursor } = journal.since(self.cursor, max).map_err(|_| Ended::TooSlow { limit })?;
+        let Delta { changes, cursor } = journal.since(self.cursor, max).map_err(|_| WatchError::TooSlow { limit })?;
         if changes.is_empty() {
             return Ok(None);
         }

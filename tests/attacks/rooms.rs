@@ -66,7 +66,7 @@ async fn joins_of_ten_thousand_rooms_are_rejected_above_the_limits() {
     let second = joins(&address, NAMES..2 * NAMES).await;
     let third = joins(&address, 2 * NAMES..3 * NAMES).await;
     siege.serves_others().await;
-    assert_eq!(first.1, answers([("JOINED", 1_000), ("TOO_MANY_ROOMS_IN_STREAM", 9_000)]));
+    assert_eq!(first.1, answers([("JOINED", 1_000), ("TOO_MANY_ROOMS_PER_STREAM", 9_000)]));
     assert_eq!(second.1, first.1);
     // The bystander is in one.
     assert_eq!(third.1, answers([("JOINED", 499), ("TOO_MANY_OPEN_ROOMS", 9_501)]));

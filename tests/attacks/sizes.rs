@@ -46,7 +46,7 @@ async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_th
 
     // All but an octet comes, as far as there is a place for it.
     let rest = message.slice(5..message.len() - 1);
-    let full = Refusal::new(Code::ResourceExhausted, "TOO_MUCH_UNFINISHED").retry();
+    let full = Refusal::new(Code::ResourceExhausted, "TOO_MANY_INCOMPLETE_MESSAGES").retry();
     let ends = calls.iter_mut().flat_map(|(_, calls)| calls).map(|Call { request, response }| {
         let rest = rest.clone();
         async move {
@@ -98,7 +98,11 @@ async fn messages_above_the_limit_end_the_call_and_just_below_they_are_read() {
     let mut chat = raw.call(CHAT, Some("")).await;
     for _ in 0..2 {
         chat.request.write(framed(0, &[0xff; SAID])).await;
-        assert_eq!(rejected(&chat.response.next().await).reason, "UNDECODABLE", "it was read, and the stream lives on");
+        assert_eq!(
+            rejected(&chat.response.next().await).reason,
+            "MALFORMED_MESSAGE",
+            "it was read, and the stream lives on"
+        );
     }
     siege.withstood("messages above the limit", LITTLE).await;
 }

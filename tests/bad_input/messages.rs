@@ -35,7 +35,7 @@ fn row(message: ChatMessage, code: Code, reason: &'static str) -> Row {
 
 fn bytes(name: &str, sent: Bytes) -> Row {
     let (room, id) = Default::default();
-    Row { name: name.into(), sent, code: Code::InvalidArgument, reason: "UNDECODABLE", room, id }
+    Row { name: name.into(), sent, code: Code::InvalidArgument, reason: "MALFORMED_MESSAGE", room, id }
 }
 
 fn event(event: Event) -> ChatMessage {
@@ -85,7 +85,7 @@ fn rows() -> Vec<Row> {
         row(ChatMessage { room: "attic".into(), ..typing("ada") }, Code::FailedPrecondition, "NOT_IN_ROOM"),
         bad(typing(""), "INVALID_USER_ID"),
         bad(typing("a\n"), "INVALID_USER_ID"),
-        row(event(refresh), Code::FailedPrecondition, "TOKENS_OFF"),
+        row(event(refresh), Code::FailedPrecondition, "AUTH_DISABLED"),
         bad(with_text(Event::Leave(Leave {})), "INVALID_TEXT"),
         bad(with_text(join(Join::default())), "INVALID_TEXT"),
     ]);

@@ -188,7 +188,7 @@ async fn a_watcher_that_is_too_far_behind_is_told_to_list_anew() {
             }
         }
         if let Some(end) = end {
-            assert_eq!(Refusal::of(&end), Refusal::new(Code::ResourceExhausted, "WATCH_TOO_SLOW").retry());
+            assert_eq!(Refusal::of(&end), Refusal::new(Code::ResourceExhausted, "SLOW_WATCHER").retry());
             return;
         }
     }

@@ -186,7 +186,7 @@ async fn an_unusual_request_is_refused_or_taken_but_never_hangs() {
     call.request.write(vec![0, 0, 0, 0, 2, 0xff, 0xff].into()).await;
     call.request.half_close();
     let end = call.response.end().await.unwrap();
-    assert_eq!(Refusal::of(&end), Refusal::new(Code::InvalidArgument, "UNDECODABLE"));
+    assert_eq!(Refusal::of(&end), Refusal::new(Code::InvalidArgument, "MALFORMED_MESSAGE"));
     // Above the limit.
     let mut call = raw.call(SUBSCRIBE, None).await;
     call.request.write(vec![0, 0, 16, 0, 0].into()).await;

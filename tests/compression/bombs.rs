@@ -76,14 +76,14 @@ async fn the_limit_is_that_of_the_message_not_of_its_compressed_form() {
     for encoding in BOTH {
         let of = |size: usize| framed(1, &compressed(encoding, &vec![0xff; size]));
         let mut raw = Raw::connect(hub.address()).await;
-        let undecodable = Refusal::new(Code::InvalidArgument, "UNDECODABLE");
+        let undecodable = Refusal::new(Code::InvalidArgument, "MALFORMED_MESSAGE");
         assert_eq!(thrown(&mut raw, &authority, GET_USER, encoding, &of(256 * KIB)).await, undecodable);
         assert_eq!(thrown(&mut raw, &authority, GET_USER, encoding, &of(256 * KIB + 1)).await, oversize());
 
         let header = encoding.to_string();
         let mut chat = raw.call_at(&authority, CHAT, Some(("grpc-encoding", &header))).await;
         chat.request.write(of(64 * KIB)).await;
-        assert_eq!(rejected(&chat.response.next().await).reason, "UNDECODABLE", "and the stream goes on");
+        assert_eq!(rejected(&chat.response.next().await).reason, "MALFORMED_MESSAGE", "and the stream goes on");
         chat.request.write(of(64 * KIB + 1)).await;
         assert_eq!(Refusal::of(&chat.response.end().await.unwrap()), oversize());
     }

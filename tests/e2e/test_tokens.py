@@ -58,7 +58,7 @@ def test_without_a_token_nothing_is_served(guarded: Guarded, language: str) -> N
 
 def test_nobody_speaks_as_somebody_else(guarded: Guarded, language: str) -> None:
     chat = ["chat", "--user", guarded.ids[ADMIN]]
-    assert_refused(guarded.user(language).run(*chat), "PERMISSION_DENIED", "SPOOFED_USER")
+    assert_refused(guarded.user(language).run(*chat), "PERMISSION_DENIED", "USER_ID_MISMATCH")
 
 
 @pytest.mark.parametrize("sessions", ["go on", "end too"])

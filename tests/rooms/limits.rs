@@ -38,10 +38,10 @@ async fn assert_limited(hub: &Hub, free: usize, reason: &str) {
 #[tokio::test]
 async fn d7_the_rooms_of_a_stream_are_limited() {
     let hub = Hub::start_with(|config| config.max_rooms_per_stream = 3).await;
-    assert_limited(&hub, 3, "TOO_MANY_ROOMS_IN_STREAM").await;
+    assert_limited(&hub, 3, "TOO_MANY_ROOMS_PER_STREAM").await;
     let mut chat = hub.chat("a,b,c").await;
     chat.send(join("d", live())).await;
-    assert_rejected(&chat.next().await, "d", 1, Code::ResourceExhausted, "TOO_MANY_ROOMS_IN_STREAM");
+    assert_rejected(&chat.next().await, "d", 1, Code::ResourceExhausted, "TOO_MANY_ROOMS_PER_STREAM");
 }
 
 #[tokio::test]

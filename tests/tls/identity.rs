@@ -54,7 +54,7 @@ async fn in_open_mode_a_caller_is_whom_its_certificate_names() {
     assert_eq!(publish(&mut ada, "").await.unwrap().user_id, "ada");
     assert_eq!(publish(&mut ada, "ada").await.unwrap().user_id, "ada");
     let spoof = publish(&mut ada, "bob").await.unwrap_err();
-    assert_eq!(Refusal::of(&spoof), Refusal::new(Code::PermissionDenied, "SPOOFED_USER"));
+    assert_eq!(Refusal::of(&spoof), Refusal::new(Code::PermissionDenied, "USER_ID_MISMATCH"));
     ada.create("eve").await.unwrap();
 }
 

@@ -235,7 +235,7 @@ async fn a_watcher_that_is_too_far_behind_is_ended_and_may_list_anew() {
         assert_eq!(take(&mut stream, ROUND).await, created, "whoever reads along is sent everything");
     }
     let end = unread.response.end().await.unwrap();
-    assert_eq!(Refusal::of(&end), Refusal::new(Code::ResourceExhausted, "WATCH_TOO_SLOW").retry());
+    assert_eq!(Refusal::of(&end), Refusal::new(Code::ResourceExhausted, "SLOW_WATCHER").retry());
     assert!(end.message().contains("list anew"), "{end:?}");
 
     let mut anew = watch(&mut client).await.unwrap();

@@ -28,7 +28,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
+// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
 //
 // The access token goes with every other call, as the metadata `authorization: Bearer TOKEN`. It lives for minutes. The refresh token lives
 // for weeks, is used once, for the next pair of tokens, and is as secret as a password.
@@ -84,7 +84,7 @@ func (c *authServiceClient) Logout(ctx context.Context, in *LogoutRequest, opts 
 // All implementations must embed UnimplementedAuthServiceServer
 // for forward compatibility.
 //
-// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
+// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
 //
 // The access token goes with every other call, as the metadata `authorization: Bearer TOKEN`. It lives for minutes. The refresh token lives
 // for weeks, is used once, for the next pair of tokens, and is as secret as a password.

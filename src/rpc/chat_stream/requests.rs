@@ -45,7 +45,7 @@ impl ChatStream {
             match Pin::new(requests.as_mut()).poll_next(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(message))) => self.take(message),
-                Poll::Ready(Some(Err(status))) => self.close(status::in_our_words(status)),
+                Poll::Ready(Some(Err(status))) => self.close(status::with_details(status)),
                 Poll::Ready(None) => self.close(Status::ok("")),
             }
         }

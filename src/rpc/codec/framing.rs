@@ -62,23 +62,27 @@ const SMALL: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     bytes: Arc<Semaphore>,
+    limit: usize,
     /// For the message behind so many whole ones.
     held: Option<(u64, OwnedSemaphorePermit)>,
 }
 
 impl Clone for Unfinished {
     fn clone(&self) -> Self {
-        Self { bytes: Arc::clone(&self.bytes), held: None }
+        Self { bytes: Arc::clone(&self.bytes), limit: self.limit, held: None }
     }
 }
 
 /// There is no place for a message that has not come whole.
 #[derive(Debug)]
-pub(super) struct Full;
+pub(super) struct Full {
+    /// Bytes, of all requests.
+    pub(super) limit: usize,
+}
 
 impl Unfinished {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { bytes: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))), held: None }
+        Self { bytes: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))), limit, held: None }
     }
 
     /// Counts what has come of a message that is not whole, if it is much, and nothing of those before.
@@ -93,7 +97,8 @@ impl Unfinished {
         }
         let has = self.held.as_ref().map_or(0, |(_, permit)| permit.num_permits());
         let more = u32::try_from(begun.saturating_sub(has)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(more).map_err(|_| Full)?;
+        let full = Full { limit: self.limit };
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(more).map_err(|_| full)?;
         match &mut self.held {
             Some((_, held)) => held.merge(permit),
             held @ None => *held = Some((framing.whole, permit)),

@@ -39,7 +39,7 @@ impl From<StreamLimitError> for Failure {
     fn from(error: StreamLimitError) -> Self {
         let reason = match error {
             StreamLimitError::Server { .. } => "TOO_MANY_STREAMS",
-            StreamLimitError::Caller { .. } => "TOO_MANY_STREAMS_OF_CALLER",
+            StreamLimitError::Caller { .. } => "TOO_MANY_STREAMS_PER_CALLER",
         };
         Self::new(Code::ResourceExhausted, reason, error.to_string()).retry_after(10)
     }
@@ -58,7 +58,7 @@ impl From<rooms::Error> for Failure {
 
 impl From<rooms::UserMismatch> for Failure {
     fn from(mismatch: rooms::UserMismatch) -> Self {
-        Self::new(Code::PermissionDenied, "SPOOFED_USER", mismatch.to_string())
+        Self::new(Code::PermissionDenied, "USER_ID_MISMATCH", mismatch.to_string())
     }
 }
 

@@ -193,7 +193,7 @@ fn who_is_further_behind_than_changes_are_kept_is_ended() {
     watcher.read_all();
     assert_eq!(watcher.content(), world.revisions, "as many as may be, however often they change");
     (0..4).for_each(|n| world.put(n));
-    assert_eq!(watcher.watch.read(3).unwrap_err(), Ended::TooSlow { limit: 3 });
+    assert_eq!(watcher.watch.read(3).unwrap_err(), WatchError::TooSlow { limit: 3 });
     let mut anew = world.watch();
     anew.read_all();
     assert_eq!(anew.content(), world.revisions);
@@ -217,7 +217,7 @@ fn a_watch_waits_for_the_next_change_and_ends_behind_the_last() {
     world.delete(7);
     drop(world);
     assert_eq!(next(&mut watcher), Some(Ok(vec![7])));
-    assert_eq!(next(&mut watcher), Some(Err(Ended::Closed)));
+    assert_eq!(next(&mut watcher), Some(Err(WatchError::Closed)));
 }
 
 #[test]
