@@ -77,6 +77,9 @@ pub struct Config {
     pub max_logins_per_minute_per_user_and_address: u32,
     /// Logins that may be tried a minute from one address.
     pub max_logins_per_minute_per_address: u32,
+    /// In token mode with `open_registration`, users that may be registered from one address per hour; half of them may come at once. IPv6
+    /// addresses of one /64 are one. Admins are not limited. 0 is without limit.
+    pub max_registrations_per_hour_per_address: u32,
     /// Counters of each of these rates, 8 bytes each. Callers or addresses that happen to fall on the same one share it.
     pub rate_counters: usize,
 
@@ -280,6 +283,7 @@ impl Default for Config {
             max_logins_per_minute_per_user: 60,
             max_logins_per_minute_per_user_and_address: 10,
             max_logins_per_minute_per_address: 60,
+            max_registrations_per_hour_per_address: 10,
             rate_counters: 65_536,
 
             max_connections: 20_000,

@@ -2,7 +2,10 @@
 
 use rialto::proto::{
     rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
-    user::{ChatMessage, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest, chat_message::Event},
+    user::{
+        ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest,
+        chat_message::Event,
+    },
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -265,6 +268,36 @@ async fn passwords_that_are_set_count_as_logins_except_for_admins() {
     let mut admin = hub.by(&hub.admin()).await;
     for _ in 0..5 {
         admin.users.update_user(change("canary-of-admins")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_registration_is_limited_by_address_except_for_admins() {
+    let hub = Hub::with_tokens(|config| {
+        config.open_registration = true;
+        config.max_registrations_per_hour_per_address = 6;
+    })
+    .await;
+    let request = |name: &str| CreateUserRequest { username: name.into(), ..CreateUserRequest::default() };
+    let mut anonymous = hub.by_nobody().await;
+    let mut n = 0;
+    let (passed, refused) = until_refused(async || {
+        n += 1;
+        anonymous.users.create_user(request(&format!("user{n}"))).await.map(drop)
+    })
+    .await;
+    assert_eq!(passed, 3, "half of the hour's may come at once");
+    assert_eq!(Refusal::of(&refused), limited());
+    assert!(refused.message().contains("6 per hour"), "{refused:?}");
+    let after = refused.get_error_details().retry_info().unwrap().retry_delay.unwrap();
+    assert!(after.as_secs() <= 600, "one in ten minutes: {after:?}");
+    let ada = hub.user("ada").await;
+    let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
+    let refused = by_ada.users.create_user(request("another")).await.unwrap_err();
+    assert_eq!(Refusal::of(&refused), limited(), "a token without the role changes nothing");
+    let mut admin = hub.by(&hub.admin()).await;
+    for n in 0..10 {
+        admin.users.create_user(request(&format!("by-admin{n}"))).await.unwrap();
     }
 }
 

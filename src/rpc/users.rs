@@ -72,6 +72,9 @@ impl UserService for Calls {
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
         let caller = caller(request.extensions());
+        if !caller.is_admin() {
+            self.limits.registration(&caller.peer).map_err(Failure::from)?;
+        }
         let new = new_user(request.into_inner());
         if !new.password.is_empty() {
             self.may_set_password(&caller, &login_key(&new.username).unwrap_or_default())?;

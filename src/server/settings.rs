@@ -123,6 +123,7 @@ pub(super) fn limit(config: &Config) -> limit::Settings {
         logins_per_user: NonZeroU32::new(config.max_logins_per_minute_per_user),
         logins_per_user_and_address: NonZeroU32::new(config.max_logins_per_minute_per_user_and_address),
         logins_per_address: NonZeroU32::new(config.max_logins_per_minute_per_address),
+        registrations_per_address: NonZeroU32::new(config.max_registrations_per_hour_per_address),
         counters: config.rate_counters,
     }
 }
