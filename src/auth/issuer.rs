@@ -1,6 +1,11 @@
-//! Those whose tokens are taken, and their keys: one kind of key an issuer.
+//! Issuers whose tokens are accepted. Each has one kind of key.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::task::JoinHandle;
@@ -8,98 +13,99 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error,
-    jwks::{BadUrl, Jwks},
-    key::{OwnKey, is_exposed},
-    token::{Key, good_for},
+    jwks::{Jwks, UrlError},
+    signing_key::{SigningKey, is_exposed},
+    verification_key::VerificationKey,
 };
 
-/// Somebody else whose tokens are taken.
+/// Another issuer whose tokens are accepted.
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    /// What its tokens have in their `iss`.
+    /// The `iss` claim of its tokens.
     pub issuer: String,
-    /// What they must have in their `aud`.
+    /// The `aud` claim that its tokens must have.
     pub audience: String,
-    /// How they are checked.
-    pub keys: Keys,
+    /// Where its verification keys come from.
+    pub keys: KeySource,
 }
 
-/// How the tokens of an issuer are checked.
+/// Where the verification keys of an issuer come from.
 #[derive(Debug, Clone)]
-pub enum Keys {
-    /// By public keys that it publishes here, as a JWK Set (RFC 7517).
-    Published(String),
-    /// By a secret in a file (HS256).
-    Secret(PathBuf),
+pub enum KeySource {
+    /// The URL of a JWK Set (RFC 7517).
+    JwksUrl(String),
+    /// A file with a shared secret (HS256).
+    SecretFile(PathBuf),
 }
 
-/// Why an issuer's tokens cannot be checked.
+/// Why the keys of an issuer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The file of the secret cannot be read.
-    #[error("the secret of the issuer {issuer:?} in {file} cannot be read: {cause}")]
+    /// The secret file cannot be read.
+    #[error("cannot read the secret of the issuer {issuer:?} in {file}: {cause}")]
     Unreadable {
-        /// Whose.
+        /// The issuer.
         issuer: String,
-        /// Which file.
+        /// The secret file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Others than its owner can read the secret.
-    #[error("the secret of the issuer {issuer:?} in {file} can be read by everybody on this machine: `chmod 600` it")]
+    /// All users of the machine can read the secret file.
+    #[error(
+        "the secret of the issuer {issuer:?} in {file} is readable by all users of this machine; run `chmod 600` on it"
+    )]
     Exposed {
-        /// Whose.
+        /// The issuer.
         issuer: String,
-        /// Which file.
+        /// The secret file.
         file: PathBuf,
     },
-    /// The secret could be guessed (RFC 7518, section 3.2).
-    #[error("the secret of the issuer {issuer:?} in {file} is too short: it must have {SECRET_BYTES} bytes or more")]
+    /// The secret is short enough to be guessed (RFC 7518, section 3.2).
+    #[error(
+        "the secret of the issuer {issuer:?} in {file} is too short; it must have at least {MIN_SECRET_BYTES} bytes"
+    )]
     Short {
-        /// Whose.
+        /// The issuer.
         issuer: String,
-        /// Which file.
+        /// The secret file.
         file: PathBuf,
     },
-    /// The address of the keys cannot be.
+    /// The URL of the JWK Set is not acceptable.
     #[error("the jwks_url of the issuer {issuer:?} {cause}")]
     Url {
-        /// Whose.
+        /// The issuer.
         issuer: String,
-        /// What is wrong.
-        cause: BadUrl,
+        /// What is wrong with the URL.
+        cause: UrlError,
     },
 }
 
-/// Bytes of a secret, at least.
-const SECRET_BYTES: usize = 32;
+/// Shortest accepted secret, in bytes.
+const MIN_SECRET_BYTES: usize = 32;
 
-/// An issuer, with its keys.
+/// An issuer with its verification keys.
 #[derive(Debug)]
-pub(super) struct Trusted {
+pub(super) struct TrustedIssuer {
     pub(super) issuer: String,
-    keys: Held,
+    keys: IssuerKeys,
 }
 
 #[derive(Debug)]
-enum Held {
-    One(Arc<Key>),
+enum IssuerKeys {
+    Single(Arc<VerificationKey>),
     Published(Jwks),
 }
 
-impl Trusted {
+impl TrustedIssuer {
     /// This server itself.
-    pub(super) fn own(issuer: &str, audience: &str, key: &OwnKey) -> Self {
-        let key = Key {
-            id: Some(key.id.clone()),
-            decoding: key.decoding.clone(),
-            validation: good_for(vec![Algorithm::EdDSA], issuer, audience),
-        };
-        Self { issuer: issuer.to_owned(), keys: Held::One(Arc::new(key)) }
+    pub(super) fn own(issuer: &str, audience: &str, key: &SigningKey) -> Self {
+        let (id, decoding) = (Some(key.id.clone()), key.decoding.clone());
+        let key = VerificationKey::new(id, decoding, vec![Algorithm::EdDSA], issuer, audience);
+        Self { issuer: issuer.to_owned(), keys: IssuerKeys::Single(Arc::new(key)) }
     }
 
-    /// Somebody else; with the task that looks at published keys.
+    /// Another issuer, and the task that fetches its keys if it publishes them.
     pub(super) fn other(
         issuer: &Issuer,
         interval: Duration,
@@ -107,46 +113,42 @@ impl Trusted {
     ) -> Result<(Self, Option<JoinHandle<()>>), IssuerError> {
         let Issuer { issuer, audience, keys } = issuer;
         let (keys, task) = match keys {
-            Keys::Secret(file) => {
-                let secret = secret(issuer, file)?;
-                let decoding = DecodingKey::from_secret(&secret);
-                let validation = good_for(vec![Algorithm::HS256], issuer, audience);
-                (Held::One(Arc::new(Key { id: None, decoding, validation })), None)
+            KeySource::SecretFile(file) => {
+                let decoding = DecodingKey::from_secret(&read_secret(issuer, file)?);
+                let key = VerificationKey::new(None, decoding, vec![Algorithm::HS256], issuer, audience);
+                (IssuerKeys::Single(Arc::new(key)), None)
             }
-            Keys::Published(url) => {
+            KeySource::JwksUrl(url) => {
                 let started = Jwks::start(issuer, audience, url, interval, stop);
                 let (jwks, task) = started.map_err(|cause| IssuerError::Url { issuer: issuer.clone(), cause })?;
-                (Held::Published(jwks), Some(task))
+                (IssuerKeys::Published(jwks), Some(task))
             }
         };
         Ok((Self { issuer: issuer.clone(), keys }, task))
     }
 
-    /// The key that a token names, or means by naming none.
-    pub(super) async fn key(&self, id: Option<&str>) -> Result<Arc<Key>, Error> {
+    /// The key for a token with this key id, or without one. May wait for a fetch of published keys.
+    pub(super) async fn key(&self, id: Option<&str>) -> Result<Arc<VerificationKey>, Error> {
         match &self.keys {
-            Held::One(key) => {
-                let is_meant = key.id.is_none() || id.is_none() || key.id.as_deref() == id;
-                if is_meant { Ok(Arc::clone(key)) } else { Err(Error::TokenInvalid("its key is not known here")) }
-            }
-            Held::Published(jwks) => jwks.key(id).await,
+            IssuerKeys::Single(key) if key.matches(id) => Ok(Arc::clone(key)),
+            IssuerKeys::Single(_) => Err(Error::TokenInvalid("its key id is unknown")),
+            IssuerKeys::Published(jwks) => jwks.key(id).await,
         }
     }
 }
 
-fn secret(issuer: &str, file: &PathBuf) -> Result<Vec<u8>, IssuerError> {
-    let (issuer, unreadable) = (issuer.to_owned(), file.clone());
-    let mut secret =
-        fs::read(file).map_err(|cause| IssuerError::Unreadable { issuer: issuer.clone(), file: unreadable, cause })?;
-    let is_exposed = is_exposed(file);
-    if is_exposed.map_err(|cause| IssuerError::Unreadable { issuer: issuer.clone(), file: file.clone(), cause })? {
-        return Err(IssuerError::Exposed { issuer, file: file.clone() });
+fn read_secret(issuer: &str, file: &Path) -> Result<Vec<u8>, IssuerError> {
+    let (issuer, file) = (issuer.to_owned(), file.to_owned());
+    let unreadable = |cause| IssuerError::Unreadable { issuer: issuer.clone(), file: file.clone(), cause };
+    let mut secret = fs::read(&file).map_err(unreadable)?;
+    if is_exposed(&file).map_err(unreadable)? {
+        return Err(IssuerError::Exposed { issuer, file });
     }
-    // Editors end a file with a newline; a secret does not.
-    let line = secret.strip_suffix(b"\n").map_or(secret.len(), <[u8]>::len);
-    secret.truncate(line);
-    if secret.len() < SECRET_BYTES {
-        return Err(IssuerError::Short { issuer, file: file.clone() });
+    // Editors end a file with a newline, which is not part of the secret.
+    let length = secret.strip_suffix(b"\n").map_or(secret.len(), <[u8]>::len);
+    secret.truncate(length);
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(IssuerError::Short { issuer, file });
     }
     Ok(secret)
 }

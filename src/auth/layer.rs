@@ -14,12 +14,23 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tokio::time::timeout;
 
-use super::{Auth, Bearer, Error, Layer, rules, rules::Who};
+use super::{Auth, Error, rules, rules::Who, token::VerifiedToken};
 use crate::{
     caller::{Caller, Peer, Standing},
     lifecycle::Pass,
     lifecycle::{EndReason, RequestHandle},
 };
+
+/// What the layer is made of.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Authenticates callers.
+    pub auth: Auth,
+    /// Renders a refusal.
+    pub refuse: fn(Error) -> Response,
+    /// Renders the end of a call that has no response yet.
+    pub ended: fn(EndReason) -> Response,
+}
 
 /// The layer's function, for `axum::middleware`.
 pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Next) -> Response {
@@ -35,7 +46,7 @@ pub async fn identify(State(layer): State<Layer>, mut request: Request, next: Ne
     let stream = RequestHandle::current();
     match pass {
         Some(pass) => stream.admit(pass),
-        None if layer.auth.0.tokens.is_none() => return response.await,
+        None if layer.auth.0.verifier.is_none() => return response.await,
         None => {
             let limit = layer.auth.0.without_token;
             let answer = timeout(limit, response).await;
@@ -86,7 +97,7 @@ impl Auth {
         peer: Peer,
         token: Result<Option<String>, Error>,
     ) -> Result<(Caller, Option<Pass>), Error> {
-        let Some(tokens) = &self.0.tokens else {
+        let Some(verifier) = &self.0.verifier else {
             let id = peer.certificate.clone();
             return Ok((Caller { peer, id, standing: Standing::Open }, None));
         };
@@ -96,7 +107,7 @@ impl Auth {
         let (caller, pass) = match token {
             None => (Caller { peer, id: None, standing: Standing::Nobody }, None),
             Some(token) => {
-                let Bearer { id, user, admin, expires_at } = tokens.verify(&token, &self.0.users).await?;
+                let VerifiedToken { id, user, admin, expires_at } = verifier.verify(&token, &self.0.users).await?;
                 if peer.certificate.as_ref().is_some_and(|named| *named != id) {
                     return Err(Error::CertificateMismatch);
                 }

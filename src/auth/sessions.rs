@@ -1,48 +1,44 @@
-//! Logins that go on: access tokens for minutes, and refresh tokens behind them that work once each.
+//! Login sessions: short-lived access tokens, renewed by refresh tokens that each work once.
 //!
-//! A refresh token is the id of its session and a secret. The log has only the hash of the last secret given: whoever comes with another one
-//! has a token that was used before, so two have it, and the session ends for both (RFC 9700, section 4.14.2).
+//! A refresh token consists of the session's id and a secret, and the log has the hash of the latest secret only. A known session with
+//! another secret means that a token was used twice, so that two parties hold it: the session ends for both (RFC 9700, section 4.14.2).
+
+mod refresh_token;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use aws_lc_rs::{digest, rand};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Error, OwnKey, Settings, token::OwnClaims};
+use super::{Error, Settings, SigningKey, token::OwnClaims};
 use crate::{
-    engine::{self, Rotated, SecretHash, Session, User},
+    engine::{self, Rotated, Session, User},
     types::Time,
     users::{self, Users},
 };
+use refresh_token::{Secret, parse};
 
-/// What refresh tokens begin with, so that those who look for leaked secrets find them.
-const PREFIX: &str = "rialto_rt_";
+/// Interval between removals of expired sessions.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 
-const SECRET_BYTES: usize = 32;
-
-/// Between two removals of sessions that are over.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
-
-/// What a login or a refresh gives.
+/// The tokens that a login or a refresh returns.
 #[derive(Clone)]
-pub struct Granted {
-    /// Whose they are.
+pub struct TokenPair {
+    /// The user of the tokens.
     pub user: Arc<User>,
-    /// For calls.
+    /// Authenticates calls.
     pub access_token: String,
-    /// From now.
+    /// Time until the access token expires.
     pub access_expires_in: Duration,
-    /// For the next pair.
+    /// Gets the next pair, once.
     pub refresh_token: String,
-    /// From now.
+    /// Time until the refresh token expires.
     pub refresh_expires_in: Duration,
 }
 
-impl fmt::Debug for Granted {
+impl fmt::Debug for TokenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted").field("user", &self.user.id).finish_non_exhaustive()
+        f.debug_struct("TokenPair").field("user", &self.user.id).finish_non_exhaustive()
     }
 }
 
@@ -52,7 +48,7 @@ pub struct Sessions(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    key: Arc<OwnKey>,
+    key: Arc<SigningKey>,
     engine: Arc<dyn engine::Sessions>,
     users: Users,
     issuer: String,
@@ -63,7 +59,12 @@ struct Inner {
 }
 
 impl Sessions {
-    pub(super) fn new(settings: &Settings, key: Arc<OwnKey>, engine: Arc<dyn engine::Sessions>, users: Users) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        key: Arc<SigningKey>,
+        engine: Arc<dyn engine::Sessions>,
+        users: Users,
+    ) -> Self {
         Self(Arc::new(Inner {
             key,
             engine,
@@ -76,8 +77,8 @@ impl Sessions {
         }))
     }
 
-    /// Begins a session. Whatever is wrong with name or password takes as long, and says as much, as a wrong password.
-    pub async fn login(&self, username: &str, password: String) -> Result<Granted, Error> {
+    /// Starts a session. An unknown username and a wrong password fail with the same error after the same work.
+    pub async fn login(&self, username: &str, password: String) -> Result<TokenPair, Error> {
         let user = self.0.users.login(username, password).await?.ok_or(Error::LoginFailed)?;
         let Some(password) = &user.password else { return Err(Error::LoginFailed) };
         let (id, secret) = (Uuid::new_v4(), Secret::new()?);
@@ -85,31 +86,33 @@ impl Sessions {
         let expires_at = created_at.plus(self.0.refresh_token);
         let session = Session { id, user: user.id, secret: secret.hash(), created_at, expires_at };
         let keep = self.0.sessions_per_user;
-        let is_begun = self.0.engine.create_session(session, password, keep).await.map_err(users::Error::from)?;
-        // Deleted, or given another password, while this one was checked.
-        if is_begun { self.grant(user, id, &secret) } else { Err(Error::LoginFailed) }
+        let is_created = self.0.engine.create_session(session, password, keep).await.map_err(users::Error::from)?;
+        // Otherwise the user was deleted, or the password changed, while it was verified.
+        if is_created { self.grant(user, id, &secret) } else { Err(Error::LoginFailed) }
     }
 
-    /// The next pair of tokens of a session.
-    pub async fn refresh(&self, token: &str) -> Result<Granted, Error> {
-        let (id, from) = parse(token).ok_or(Error::SessionEnded)?;
-        let to = Secret::new()?;
+    /// Exchanges a refresh token for the next pair of tokens.
+    ///
+    /// Fails with [`Error::SessionEnded`] if the session has ended, or if the token was used before, which ends the session.
+    pub async fn refresh(&self, token: &str) -> Result<TokenPair, Error> {
+        let (id, old) = parse(token).ok_or(Error::SessionEnded)?;
+        let new = Secret::new()?;
         let expires_at = Time::now().plus(self.0.refresh_token);
-        let rotated = self.0.engine.rotate_session(id, from.hash(), to.hash(), expires_at).await;
+        let rotated = self.0.engine.rotate_session(id, old.hash(), new.hash(), expires_at).await;
         match rotated.map_err(users::Error::from)? {
             Rotated::To(session) => {
                 let user = self.0.users.get(&session.user.to_string()).map_err(|_| Error::SessionEnded)?;
-                self.grant(user, id, &to)
+                self.grant(user, id, &new)
             }
             Rotated::Reused => {
-                tracing::warn!(session = %id, "a refresh token was used twice: its session has ended");
+                tracing::warn!(session = %id, "a refresh token was used twice; its session has ended");
                 Err(Error::SessionEnded)
             }
             Rotated::Unknown => Err(Error::SessionEnded),
         }
     }
 
-    /// Ends a session, whichever of its tokens this is. One that is over already, or never was, is no error.
+    /// Ends the session of a refresh token, also of one that was used before. An unknown or ended session is not an error.
     pub async fn logout(&self, token: &str) -> Result<(), Error> {
         if let Some((id, _)) = parse(token) {
             self.0.engine.revoke_session(id).await.map_err(users::Error::from)?;
@@ -117,7 +120,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn grant(&self, user: Arc<User>, session: Uuid, secret: &Secret) -> Result<Granted, Error> {
+    fn grant(&self, user: Arc<User>, session: Uuid, secret: &Secret) -> Result<TokenPair, Error> {
         let now = Time::now();
         let access_token = self.0.key.sign(&OwnClaims {
             iss: &self.0.issuer,
@@ -127,7 +130,7 @@ impl Sessions {
             exp: now.plus(self.0.access_token).seconds(),
             roles: None,
         })?;
-        Ok(Granted {
+        Ok(TokenPair {
             user,
             access_token,
             access_expires_in: self.0.access_token,
@@ -137,48 +140,18 @@ impl Sessions {
     }
 }
 
-/// Removes sessions that are over, until it is told to stop.
+/// Removes expired sessions, until `stop` is cancelled.
 pub(super) async fn purge(engine: Arc<dyn engine::Sessions>, stop: CancellationToken) {
-    let mut rounds = tokio::time::interval(PURGE_EVERY);
+    let mut interval = tokio::time::interval(PURGE_INTERVAL);
     let work = async {
         loop {
-            rounds.tick().await;
+            interval.tick().await;
             if let Err(error) = engine.purge_sessions(Time::now()).await {
-                tracing::warn!(%error, "sessions that are over could not be removed");
+                tracing::warn!(%error, "cannot remove expired sessions");
             }
         }
     };
     stop.run_until_cancelled(work).await;
-}
-
-/// What only the holder of a refresh token knows.
-struct Secret([u8; SECRET_BYTES]);
-
-impl Secret {
-    fn new() -> Result<Self, Error> {
-        let mut secret = [0; SECRET_BYTES];
-        // A system without randomness gives no tokens.
-        rand::fill(&mut secret).map_err(|_| Error::SigningFailed)?;
-        Ok(Self(secret))
-    }
-
-    /// Of 32 random bytes, a fast hash is as good as a slow one.
-    fn hash(&self) -> SecretHash {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, &self.0).as_ref());
-        SecretHash(hash)
-    }
-
-    fn token(&self, session: Uuid) -> String {
-        let bytes = [&session.as_bytes()[..], &self.0].concat();
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
-    }
-}
-
-fn parse(token: &str) -> Option<(Uuid, Secret)> {
-    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(PREFIX)?).ok()?;
-    let (id, secret) = bytes.split_first_chunk::<16>()?;
-    Some((Uuid::from_bytes(*id), Secret(secret.try_into().ok()?)))
 }
 
 #[cfg(test)]
@@ -194,7 +167,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_password_that_is_changed_while_it_is_checked_is_no_good() {
+    async fn a_password_changed_while_it_is_verified_starts_no_session() {
         let (folder, one) = (tempfile::tempdir().unwrap(), NonZeroUsize::MIN);
         let settings = embedded::Settings {
             folder: folder.path().to_owned(),
@@ -223,12 +196,12 @@ mod tests {
             };
             users::start(settings, engine.clone(), feed, Arc::default())
         };
-        let (known, _following) = users(feeds.users).await.unwrap();
+        let (current, _following) = users(feeds.users).await.unwrap();
         let ada = NewUser { username: "ada".into(), email: String::new(), password: "old".into() };
-        let id = known.create(ada).await.unwrap().id.to_string();
-        // Who hears of no change is as far as a login that began before it.
-        let (_silent, feed) = mpsc::channel(1);
-        let (before, _waiting) = users(feed).await.unwrap();
+        let id = current.create(ada).await.unwrap().id.to_string();
+        // A model that receives no changes is in the state of a login that began before the change.
+        let (_no_changes, feed) = mpsc::channel(1);
+        let (stale, _waiting) = users(feed).await.unwrap();
         let minute = Duration::from_secs(60);
         let settings = Settings {
             key_folder: None,
@@ -242,23 +215,10 @@ mod tests {
             open_registration: false,
             without_token: minute,
         };
-        let key = Arc::new(OwnKey::open_or_make(folder.path()).unwrap());
-        let sessions = Sessions::new(&settings, key, engine, before);
+        let key = Arc::new(SigningKey::open_or_create(folder.path()).unwrap());
+        let sessions = Sessions::new(&settings, key, engine, stale);
         sessions.login("ada", "old".into()).await.unwrap();
-        known.update(&id, Change { password: Some("new".into()), ..Change::default() }).await.unwrap();
+        current.update(&id, Change { password: Some("new".into()), ..Change::default() }).await.unwrap();
         assert!(matches!(sessions.login("ada", "old".into()).await, Err(Error::LoginFailed)));
-    }
-
-    #[test]
-    fn a_refresh_token_is_its_session_and_its_secret() {
-        let (id, secret) = (Uuid::new_v4(), Secret::new().unwrap());
-        let token = secret.token(id);
-        let (parsed, read) = parse(&token).unwrap();
-        assert_eq!((parsed, read.0), (id, secret.0));
-        for garbage in ["", PREFIX, "rialto_rt_abc", &token[1..], &token[..token.len() - 1], &format!("{token}A")] {
-            assert!(parse(garbage).is_none(), "{garbage}");
-        }
-        assert_ne!(Secret::new().unwrap().hash().0, secret.hash().0);
-        assert_ne!(secret.hash().0, secret.0, "who reads the log cannot go on with it");
     }
 }

@@ -1,30 +1,28 @@
-//! Tokens (JWT, RFC 7519): which are good here, and what they say. Written along RFC 8725.
+//! Tokens (JWT, RFC 7519): verification and the server's own claims. Follows RFC 8725.
 
 use std::{sync::Arc, time::Duration};
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind,
-};
+use jsonwebtoken::{dangerous::insecure_decode_claims, decode, decode_header, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Error, LEEWAY, issuer::Trusted, key::OwnKey};
+use super::{Error, SigningKey, issuer::TrustedIssuer};
 use crate::{
     caller::ADMIN,
     types::Time,
     users::{Users, parse_id},
 };
 
-/// What the `sub` of an operator's token begins with. No user of ours or of another issuer is called so.
-const OPERATOR: &str = "operator:";
+/// Prefix of the `sub` of an operator's token. Tokens of other issuers must not use it.
+const OPERATOR_PREFIX: &str = "operator:";
 
-/// Bytes of a token that are looked at.
-const MAX_BYTES: usize = 8 * 1024;
+/// Longest accepted token, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Bytes of a `sub`, as of every user's name on the wire.
-const SUBJECT_BYTES: usize = 128;
+/// Longest accepted `sub`, in bytes: the limit of every user id on the wire.
+const MAX_SUBJECT_BYTES: usize = 128;
 
-/// Claims of an own token.
+/// Claims of the server's own tokens.
 #[derive(Debug, Serialize)]
 pub(super) struct OwnClaims<'a> {
     pub(super) iss: &'a str,
@@ -36,39 +34,40 @@ pub(super) struct OwnClaims<'a> {
     pub(super) roles: Option<&'a [String]>,
 }
 
-/// A token for somebody with access to the data folder.
+/// A token for an operator, who has access to the data folder.
 #[derive(Debug)]
-pub struct Operator<'a> {
-    /// As in the settings of the server.
+pub struct OperatorToken<'a> {
+    /// The server's setting `issuer`.
     pub issuer: &'a str,
-    /// The same.
+    /// The server's setting `audience`.
     pub audience: &'a str,
-    /// Who it is for: letters, digits and `. _ -`, so that logs show it as it is.
+    /// Name of the operator. Restrict it to letters, digits and `. _ -`, so that logs show it unchanged.
     pub name: &'a str,
-    /// What it may do.
+    /// The operator's roles.
     pub roles: &'a [String],
-    /// For how long.
+    /// Time until the token expires.
     pub lifetime: Duration,
 }
 
 /// Signs an operator's token.
-pub fn sign_operator(key: &OwnKey, operator: &Operator<'_>) -> Result<String, Error> {
+pub fn sign_operator_token(key: &SigningKey, operator: &OperatorToken<'_>) -> Result<String, Error> {
     let now = Time::now().seconds();
     key.sign(&OwnClaims {
         iss: operator.issuer,
         aud: operator.audience,
-        sub: &format!("{OPERATOR}{}", operator.name),
+        sub: &format!("{OPERATOR_PREFIX}{}", operator.name),
         iat: now,
         exp: now.saturating_add(i64::try_from(operator.lifetime.as_secs()).unwrap_or(i64::MAX)),
         roles: Some(operator.roles),
     })
 }
 
-/// What is read of a token, strictly: a claim of another type fails it. What is checked beside is in [`good_for`].
+/// The claims that are read from a token. A claim of another type is an error. The remaining checks are in
+/// [`VerificationKey`](super::verification_key::VerificationKey).
 #[derive(Debug, Deserialize)]
 struct Claims {
     sub: String,
-    /// Whole seconds: a fraction, or a time before 1970, is none that an issuer means (RFC 7519, section 2, would allow it).
+    /// In whole seconds since the Unix epoch; a fraction is refused.
     exp: u64,
     #[serde(default, rename = "nbf")]
     _nbf: Option<u64>,
@@ -76,105 +75,93 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// Who claims to have issued a token; read before anything is known to be true.
+/// The issuer that a token claims, read before it is verified, to select the keys.
 #[derive(Debug, Deserialize)]
-struct Origin {
+struct IssuerClaim {
     iss: String,
 }
 
-/// Whom a good token names.
+/// The caller named by a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bearer {
+pub(super) struct VerifiedToken {
+    /// The `sub` claim.
     pub(super) id: Arc<str>,
-    /// Which of our own users, if it is one.
+    /// The user of this server, if the token is a user's.
     pub(super) user: Option<Uuid>,
     pub(super) admin: bool,
     /// In seconds since the Unix epoch.
     pub(super) expires_at: i64,
 }
 
-/// A key, and what a token must be that it is good for.
+/// Verifies tokens of all accepted issuers.
 #[derive(Debug)]
-pub(super) struct Key {
-    /// By which tokens name it.
-    pub(super) id: Option<String>,
-    pub(super) decoding: DecodingKey,
-    pub(super) validation: Validation,
+pub(super) struct TokenVerifier {
+    /// The server itself is the first.
+    pub(super) issuers: Vec<TrustedIssuer>,
 }
 
-/// What a token must be: of these algorithms, all of one family, from this issuer, for this audience, and now.
-pub(super) fn good_for(algorithms: Vec<Algorithm>, issuer: &str, audience: &str) -> Validation {
-    let mut validation = Validation { algorithms, leeway: LEEWAY, validate_nbf: true, ..Validation::default() };
-    validation.set_issuer(&[issuer]);
-    validation.set_audience(&[audience]);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation
-}
-
-/// All issuers whose tokens are taken, the server itself first.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    pub(super) issuers: Vec<Trusted>,
-}
-
-impl Tokens {
-    /// Whom the token names, if it is good.
-    pub(super) async fn verify(&self, token: &str, users: &Users) -> Result<Bearer, Error> {
-        if token.len() > MAX_BYTES {
-            return Err(Error::TokenInvalid("it is too long"));
+impl TokenVerifier {
+    /// Verifies a token. May wait for a fetch of the issuer's keys.
+    pub(super) async fn verify(&self, token: &str, users: &Users) -> Result<VerifiedToken, Error> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Error::TokenInvalid("it is longer than 8 KiB"));
         }
-        let header =
-            decode_header(token).map_err(|_| Error::TokenInvalid("it is no JWT, or of an unknown algorithm"))?;
-        // RFC 7515, section 4.1.11: what must be understood and is not, fails it. Keys and addresses in the header are never looked at.
+        let header = decode_header(token).map_err(|_| Error::TokenInvalid("not a JWT, or an unsupported algorithm"))?;
+        // RFC 7515, section 4.1.11: unsupported critical extensions must fail. Keys and URLs in the header are never used.
         if header.crit.is_some() {
             return Err(Error::TokenInvalid("it has critical extensions"));
         }
-        let origin = insecure_decode_claims::<Origin>(token);
-        let issuer = origin.map_err(|_| Error::TokenInvalid("it does not say who issued it"))?.iss;
-        let (trusted, is_own) = self.trusted(&issuer).ok_or(Error::TokenInvalid("its issuer is not known here"))?;
+        let claimed = insecure_decode_claims::<IssuerClaim>(token);
+        let issuer = claimed.map_err(|_| Error::TokenInvalid("it has no `iss`"))?.iss;
+        let (trusted, is_own) = self.find(&issuer).ok_or(Error::TokenInvalid("its issuer is not trusted here"))?;
         let key = trusted.key(header.kid.as_deref()).await?;
-        let claims = decode::<Claims>(token, &key.decoding, &key.validation).map_err(|error| why(error.kind()))?.claims;
-        let is_name = (1..=SUBJECT_BYTES).contains(&claims.sub.len()) && !claims.sub.contains(char::is_control);
-        if !is_name {
-            return Err(Error::TokenInvalid("its `sub` cannot be a name"));
-        }
-        let bearer = |user, roles: &[String]| Bearer {
-            id: claims.sub.as_str().into(),
-            user,
-            admin: roles.iter().any(|role| role == ADMIN),
-            expires_at: i64::try_from(claims.exp).unwrap_or(i64::MAX),
-        };
-        let is_operator = claims.sub.starts_with(OPERATOR);
-        if is_own && !is_operator {
-            // What a user may do is what it may do now.
-            let user = users.get(&claims.sub).map_err(|_| Error::UserDeleted)?;
-            return Ok(bearer(Some(user.id), &user.roles));
-        }
-        // Also of users who are gone: ids here are UUIDs of version 7.
-        let is_ours = is_operator || parse_id(&claims.sub).is_some_and(|id| id.get_version_num() == 7);
-        if !is_own && is_ours {
-            return Err(Error::TokenInvalid("its `sub` could be the name of somebody here"));
-        }
-        Ok(bearer(None, &claims.roles))
+        let decoded = decode::<Claims>(token, &key.decoding, &key.validation);
+        let claims = decoded.map_err(|error| describe(error.kind()))?.claims;
+        self.identify(claims, is_own, users)
     }
 
-    /// The issuer of this name, and whether it is this server.
-    fn trusted(&self, issuer: &str) -> Option<(&Trusted, bool)> {
+    /// The caller of verified claims. What a user of this server may do is decided by the user's present roles, not by the token.
+    fn identify(&self, claims: Claims, is_own: bool, users: &Users) -> Result<VerifiedToken, Error> {
+        let Claims { sub, exp, roles, .. } = claims;
+        if !(1..=MAX_SUBJECT_BYTES).contains(&sub.len()) || sub.contains(char::is_control) {
+            return Err(Error::TokenInvalid("its `sub` is not a valid user id"));
+        }
+        let verified = |user, roles: &[String]| VerifiedToken {
+            id: sub.as_str().into(),
+            user,
+            admin: roles.iter().any(|role| role == ADMIN),
+            expires_at: i64::try_from(exp).unwrap_or(i64::MAX),
+        };
+        let is_operator = sub.starts_with(OPERATOR_PREFIX);
+        if is_own && !is_operator {
+            let user = users.get(&sub).map_err(|_| Error::UserDeleted)?;
+            return Ok(verified(Some(user.id), &user.roles));
+        }
+        // Ids of users here are UUIDs of version 7. None is accepted from another issuer, not even that of a deleted user.
+        let is_reserved = is_operator || parse_id(&sub).is_some_and(|id| id.get_version_num() == 7);
+        if !is_own && is_reserved {
+            return Err(Error::TokenInvalid("its `sub` is reserved for users and operators of this server"));
+        }
+        Ok(verified(None, &roles))
+    }
+
+    /// The issuer with this name, and whether it is this server.
+    fn find(&self, issuer: &str) -> Option<(&TrustedIssuer, bool)> {
         let index = self.issuers.iter().position(|trusted| trusted.issuer == issuer)?;
         Some((self.issuers.get(index)?, index == 0))
     }
 }
 
-fn why(kind: &ErrorKind) -> Error {
+fn describe(kind: &ErrorKind) -> Error {
     match kind {
         ErrorKind::ExpiredSignature => Error::TokenExpired,
-        ErrorKind::ImmatureSignature => Error::TokenInvalid("it is not good yet"),
+        ErrorKind::ImmatureSignature => Error::TokenInvalid("it is not valid yet"),
         ErrorKind::InvalidAudience => Error::TokenInvalid("it is for another audience"),
         ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            Error::TokenInvalid("its algorithm is not that of its issuer's key")
+            Error::TokenInvalid("its algorithm is not that of the issuer's key")
         }
-        ErrorKind::InvalidSignature => Error::TokenInvalid("its signature is wrong"),
-        ErrorKind::MissingRequiredClaim(_) => Error::TokenInvalid("it lacks one of exp, aud, iss and sub"),
-        _ => Error::TokenInvalid("its claims are not what they must be"),
+        ErrorKind::InvalidSignature => Error::TokenInvalid("its signature does not verify"),
+        ErrorKind::MissingRequiredClaim(_) => Error::TokenInvalid("it must have exp, aud, iss and sub"),
+        _ => Error::TokenInvalid("its claims are malformed"),
     }
 }

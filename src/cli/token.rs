@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Outcome, Settings};
 use crate::{
-    auth::{Operator, OwnKey, sign_operator},
+    auth::{OperatorToken, SigningKey, sign_operator_token},
     users::check_roles,
 };
 
@@ -46,10 +46,10 @@ impl Token {
     pub(super) fn run(self) -> Outcome {
         let config = self.settings.load()?.config;
         let roles = check_roles(self.role)?;
-        let key = OwnKey::open(&config.data)?;
-        let token = sign_operator(
+        let key = SigningKey::open(&config.data)?;
+        let token = sign_operator_token(
             &key,
-            &Operator {
+            &OperatorToken {
                 issuer: &config.issuer,
                 audience: &config.audience,
                 name: &self.name,

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{caller, generated_v1::auth_service_server::AuthService, status::Failure, users::wire};
 use crate::{
-    auth::{Error, Granted, Sessions},
+    auth::{Error, Sessions, TokenPair},
     hub,
     limit::RateLimits,
     proto::rialto::v1::{
@@ -59,7 +59,7 @@ impl AuthService for Calls {
     }
 }
 
-fn tokens(granted: Granted) -> Tokens {
+fn tokens(granted: TokenPair) -> Tokens {
     Tokens {
         access_token: granted.access_token,
         access_expires_in: prost_types::Duration::try_from(granted.access_expires_in).ok(),

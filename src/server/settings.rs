@@ -90,9 +90,9 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
         issuer: other.issuer.clone(),
         audience: if other.audience.is_empty() { config.audience.clone() } else { other.audience.clone() },
         keys: if other.jwks_url.is_empty() {
-            auth::Keys::Secret(other.hs256_secret_file.clone())
+            auth::KeySource::SecretFile(other.hs256_secret_file.clone())
         } else {
-            auth::Keys::Published(other.jwks_url.clone())
+            auth::KeySource::JwksUrl(other.jwks_url.clone())
         },
     });
     auth::Settings {

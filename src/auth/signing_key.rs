@@ -1,4 +1,4 @@
-//! The server's own key, with which it signs the tokens that it gives.
+//! The server's own key, which signs its tokens.
 
 use std::{
     fmt,
@@ -16,54 +16,56 @@ use serde::Serialize;
 
 use super::Error;
 
-/// The file in the data folder: PKCS #8 in PEM.
+/// Name of the key file in the data folder. Its format is PKCS #8 in PEM.
 const FILE: &str = "token-key.pem";
 
-/// Why there is no key.
+/// Why the signing key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// It was never made.
-    #[error("there is no key {0} yet: start `rialto serve --auth token` on this data folder once, which makes it")]
+    /// The key file does not exist.
+    #[error(
+        "the signing key {0} does not exist; start `rialto serve --auth token` on this data folder once to create it"
+    )]
     Missing(PathBuf),
     /// The file cannot be read or written.
-    #[error("the key {file} cannot be used: {cause}")]
+    #[error("cannot read or write the signing key {file}: {cause}")]
     File {
-        /// Which file.
+        /// The key file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Others than its owner can read it.
+    /// All users of the machine can read the key file.
     #[error(
-        "the key {0} can be read by everybody on this machine: `chmod 600` it, and if somebody may have, delete it"
+        "the signing key {0} is readable by all users of this machine; run `chmod 600` on it, or delete it if it may have been read"
     )]
     Exposed(PathBuf),
-    /// What it holds is no key.
-    #[error("the key {file} is no Ed25519 key: {cause}")]
+    /// The file does not contain an Ed25519 key.
+    #[error("the signing key {file} is not an Ed25519 key in PEM: {cause}")]
     Malformed {
-        /// Which file.
+        /// The key file.
         file: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         cause: String,
     },
 }
 
-/// An Ed25519 key pair (RFC 8037), and its name.
-pub struct OwnKey {
+/// The server's Ed25519 key pair (RFC 8037).
+pub struct SigningKey {
     encoding: EncodingKey,
     pub(super) decoding: DecodingKey,
-    /// The thumbprint of the public key (RFC 7638): the same key has the same name everywhere.
+    /// The key id: the thumbprint of the public key (RFC 7638), so that one key has the same id everywhere.
     pub(super) id: String,
 }
 
-impl fmt::Debug for OwnKey {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl OwnKey {
-    /// The key of a data folder that has one.
+impl SigningKey {
+    /// Reads the key of a data folder. Blocks on the file.
     pub fn open(folder: &Path) -> Result<Self, KeyError> {
         let file = folder.join(FILE);
         let failed = |cause| KeyError::File { file: file.clone(), cause };
@@ -77,11 +79,11 @@ impl OwnKey {
         Self::read(&pem).map_err(|cause| KeyError::Malformed { file, cause })
     }
 
-    /// The same, which makes one if there is none: durable before anything is signed with it.
-    pub(super) fn open_or_make(folder: &Path) -> Result<Self, KeyError> {
+    /// Reads the key of a data folder, and creates it if it does not exist. A new key is durable before it signs anything.
+    pub(super) fn open_or_create(folder: &Path) -> Result<Self, KeyError> {
         match Self::open(folder) {
             Err(KeyError::Missing(file)) => {
-                make(folder, &file).map_err(|cause| KeyError::File { file, cause })?;
+                create(folder, &file).map_err(|cause| KeyError::File { file, cause })?;
                 Self::open(folder)
             }
             outcome => outcome,
@@ -91,7 +93,7 @@ impl OwnKey {
     fn read(pem: &str) -> Result<Self, String> {
         let pair = KeyPair::from_pem(pem).map_err(|error| error.to_string())?;
         if !pair.is_compatible(&PKCS_ED25519) {
-            return Err("it is of another kind".into());
+            return Err("it is a key of another type".into());
         }
         let encoding = EncodingKey::from_ed_der(pair.serialized_der());
         let decoding = DecodingKey::from_ed_der(pair.public_key_raw());
@@ -100,16 +102,16 @@ impl OwnKey {
         Ok(Self { encoding, decoding, id })
     }
 
-    /// A token with these claims.
+    /// Signs a token with these claims.
     pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| Error::SigningFailed)
     }
 }
 
-fn make(folder: &Path, file: &Path) -> io::Result<()> {
+fn create(folder: &Path, file: &Path) -> io::Result<()> {
     let pair = KeyPair::generate_for(&PKCS_ED25519).map_err(io::Error::other)?;
-    // Readable by its owner alone from its beginning on, and there whole or not at all.
+    // A temporary file is created with mode 0600, and the rename makes the key file appear complete or not at all.
     let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
     fresh.write_all(pair.serialize_pem().as_bytes())?;
     fresh.as_file().sync_all()?;
@@ -117,7 +119,7 @@ fn make(folder: &Path, file: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Everybody on this machine can read the file.
+/// Whether all users of the machine can read the file. Always false on systems without Unix permissions.
 #[cfg(unix)]
 pub(super) fn is_exposed(file: &Path) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
@@ -134,31 +136,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_for_its_owner_alone() {
+    fn a_key_is_created_once_and_readable_by_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(OwnKey::open(folder.path()), Err(KeyError::Missing(_))));
-        let made = OwnKey::open_or_make(folder.path()).unwrap();
-        assert_eq!(OwnKey::open_or_make(folder.path()).unwrap().id, made.id);
+        assert!(matches!(SigningKey::open(folder.path()), Err(KeyError::Missing(_))));
+        let created = SigningKey::open_or_create(folder.path()).unwrap();
+        assert_eq!(SigningKey::open_or_create(folder.path()).unwrap().id, created.id);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let file = folder.path().join(FILE);
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
             fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(OwnKey::open(folder.path()), Err(KeyError::Exposed(_))));
+            assert!(matches!(SigningKey::open(folder.path()), Err(KeyError::Exposed(_))));
         }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_kept() {
+    fn a_file_that_is_not_a_key_is_refused_and_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
-        for content in ["", "no key", &other] {
+        for content in ["", "not a key", &other] {
             let mut file = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
             file.write_all(content.as_bytes()).unwrap();
             file.persist(folder.path().join(FILE)).unwrap();
-            assert!(matches!(OwnKey::open_or_make(folder.path()), Err(KeyError::Malformed { .. })), "{content:?}");
+            assert!(
+                matches!(SigningKey::open_or_create(folder.path()), Err(KeyError::Malformed { .. })),
+                "{content:?}"
+            );
             assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), content);
         }
     }
