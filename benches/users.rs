@@ -67,9 +67,9 @@ fn user(number: usize) -> User {
 fn settings() -> users::Settings {
     let config = Config::default();
     users::Settings {
-        bulks: config.max_bulk_calls,
-        bulk: config.max_users_per_call,
-        bulk_passwords: config.max_passwords_per_call,
+        batches: config.max_bulk_calls,
+        users_per_batch: config.max_users_per_call,
+        passwords_per_batch: config.max_passwords_per_call,
         concurrent_hashes: config.max_concurrent_hashes,
         concurrent_logins: config.max_concurrent_logins,
         queued_hashes: config.max_queued_hashes,

@@ -1,8 +1,9 @@
 //! What is written about Rialto is true of it.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
 use rialto::config::Config;
+use syn::visit::Visit;
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -91,4 +92,36 @@ fn every_dependency_has_its_reason_in_the_architecture() {
             assert!(architecture.contains(&format!("`{name}`")), "why {name}?");
         }
     }
+}
+
+/// The string literals in a file that have the form of a reason.
+struct Reasons(BTreeSet<String>);
+
+impl<'ast> Visit<'ast> for Reasons {
+    fn visit_lit_str(&mut self, literal: &'ast syn::LitStr) {
+        let text = literal.value();
+        if text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') {
+            self.0.insert(text);
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let mut reasons = Reasons(BTreeSet::new());
+    let mut folders = vec![file("src/rpc")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                reasons.visit_file(&syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap());
+            }
+        }
+    }
+    let page = read("docs/protocol.md");
+    let section = page.split("\n## ").find(|section| section.starts_with("Reasons")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(reasons.0, rows.map(str::to_owned).collect());
 }

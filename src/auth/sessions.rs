@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::{Retention, embedded},
-        users::{Change, NewUser},
+        users::{NewUser, UserUpdate},
     };
 
     #[tokio::test]
@@ -184,9 +184,9 @@ mod tests {
         let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();
         let users = |feed| {
             let settings = users::Settings {
-                bulks: 1,
-                bulk: 1,
-                bulk_passwords: 1,
+                batches: 1,
+                users_per_batch: 1,
+                passwords_per_batch: 1,
                 concurrent_hashes: one,
                 concurrent_logins: one,
                 queued_hashes: 1,
@@ -218,7 +218,7 @@ mod tests {
         let key = Arc::new(SigningKey::open_or_create(folder.path()).unwrap());
         let sessions = Sessions::new(&settings, key, engine, stale);
         sessions.login("ada", "old".into()).await.unwrap();
-        current.update(&id, Change { password: Some("new".into()), ..Change::default() }).await.unwrap();
+        current.update(&id, UserUpdate { password: Some("new".into()), ..UserUpdate::default() }).await.unwrap();
         assert!(matches!(sessions.login("ada", "old".into()).await, Err(Error::LoginFailed)));
     }
 }

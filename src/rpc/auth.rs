@@ -1,8 +1,8 @@
-//! The methods of `rialto.v1.AuthService`: log in, go on, log out.
+//! `rialto.v1.AuthService`: log in, refresh, log out. Decode, call, wrap.
 
 use tonic::{Request, Response, Status};
 
-use super::{caller, generated_v1::auth_service_server::AuthService, status::Failure, users::wire};
+use super::{caller, generated_v1::auth_service_server::AuthService, status::Failure, users::to_wire};
 use crate::{
     auth::{Error, Sessions, TokenPair},
     hub,
@@ -13,10 +13,10 @@ use crate::{
     users::login_key,
 };
 
-/// Serves the methods.
+/// Implements the methods.
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
-    /// Absent: there are no tokens.
+    /// `None`: authentication is disabled.
     sessions: Option<Sessions>,
     /// Knows who is online.
     hub: hub::Handle,
@@ -39,17 +39,17 @@ impl AuthService for Calls {
         let peer = caller(request.extensions()).peer;
         let LoginRequest { username, password } = request.into_inner();
         let sessions = self.sessions()?;
-        // Names that nobody can have are counted as one.
+        // All invalid usernames share one counter.
         self.limits.login(&login_key(&username).unwrap_or_default(), &peer).map_err(Failure::from)?;
-        let granted = sessions.login(&username, password).await.map_err(Failure::from)?;
-        let user = wire(&granted.user, &self.hub);
-        Ok(Response::new(LoginResponse { tokens: Some(tokens(granted)), user: Some(user) }))
+        let pair = sessions.login(&username, password).await.map_err(Failure::from)?;
+        let user = to_wire(&pair.user, &self.hub);
+        Ok(Response::new(LoginResponse { tokens: Some(tokens(pair)), user: Some(user) }))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
         let RefreshRequest { refresh_token } = request.into_inner();
-        let granted = self.sessions()?.refresh(&refresh_token).await.map_err(Failure::from)?;
-        Ok(Response::new(RefreshResponse { tokens: Some(tokens(granted)) }))
+        let pair = self.sessions()?.refresh(&refresh_token).await.map_err(Failure::from)?;
+        Ok(Response::new(RefreshResponse { tokens: Some(tokens(pair)) }))
     }
 
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
@@ -59,11 +59,11 @@ impl AuthService for Calls {
     }
 }
 
-fn tokens(granted: TokenPair) -> Tokens {
+fn tokens(pair: TokenPair) -> Tokens {
     Tokens {
-        access_token: granted.access_token,
-        access_expires_in: prost_types::Duration::try_from(granted.access_expires_in).ok(),
-        refresh_token: granted.refresh_token,
-        refresh_expires_in: prost_types::Duration::try_from(granted.refresh_expires_in).ok(),
+        access_token: pair.access_token,
+        access_expires_in: prost_types::Duration::try_from(pair.access_expires_in).ok(),
+        refresh_token: pair.refresh_token,
+        refresh_expires_in: prost_types::Duration::try_from(pair.refresh_expires_in).ok(),
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of the users, in memory.
+//! The read model of the users, in memory.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::engine::{Conflict, User, UserChange};
 
-/// Every user by id, canonical username and email. One task writes, anybody reads.
+/// All users by id, canonical username and email address. One task writes; reads are concurrent.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     users: DashMap<Uuid, Arc<User>>,
     ids_by_username: DashMap<String, Uuid>,
     ids_by_email: DashMap<String, Uuid>,
-    /// For paging: a page is one walk, whatever the number of users.
+    /// The users in the order of ids, for pages.
     in_order: RwLock<BTreeMap<Uuid, Arc<User>>>,
 }
 
@@ -28,7 +28,7 @@ impl Model {
 
     pub(super) fn get_by_username(&self, key: &str) -> Option<Arc<User>> {
         let id = *self.ids_by_username.get(key)?;
-        // Between the two looks the name may have gone to somebody else.
+        // Between the two lookups another user may have taken the name.
         self.get(id).filter(|user| user.username_key == key)
     }
 
@@ -38,7 +38,7 @@ impl Model {
         in_order.range((start, Bound::Unbounded)).take(max).map(|(_, user)| Arc::clone(user)).collect()
     }
 
-    /// What of a user somebody else has already. The engine decides; this tells early.
+    /// The key that a user other than `own` has, if any. For early errors: the engine decides.
     pub(super) fn taken(
         &self,
         own: Option<Uuid>,
@@ -51,7 +51,7 @@ impl Model {
         if is_taken(&self.ids_by_username, username_key) {
             return Some(Conflict::UsernameTaken);
         }
-        // Nobody holds the empty address.
+        // The empty email address is never in the map.
         is_taken(&self.ids_by_email, email_key).then_some(Conflict::EmailTaken)
     }
 
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// Frees what a user had and has no longer.
+    /// Removes the keys that a user had `before` and does not have `now`.
     fn forget_keys(&self, before: &User, now: Option<&User>) {
         if now.is_none_or(|now| now.username_key != before.username_key) {
             self.ids_by_username.remove_if(&before.username_key, |_, id| *id == before.id);

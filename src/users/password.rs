@@ -1,4 +1,4 @@
-//! Hashing of passwords, by Argon2id, in a bounded number of threads that may block.
+//! Password hashing by Argon2id, in a bounded number of blocking threads.
 
 use std::sync::Arc;
 
@@ -8,95 +8,100 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{Error, HashingFailed, Settings};
 use crate::{engine::PasswordHash, metrics::Metrics};
 
-/// What a password is checked against where there is none, for the same work: nobody's. Its costs are those of new hashes, which a test checks.
-const NOBODYS: &str =
+/// Verified instead of a missing hash, so that a login without one takes as long. It matches no password. A test checks that its costs are
+/// those of new hashes.
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$cmlhbHRvLW5vYm9keXMtMQ$dGhpcyBpcyB0aGUgaGFzaCBvZiBubyBwYXNzd29yZCE";
 
-/// The bounded pool.
+/// Hashes and verifies passwords.
 #[derive(Debug)]
 pub(super) struct Hasher {
     hashes: Arc<Semaphore>,
-    bulk: Arc<Semaphore>,
-    /// Logins have a share of their own: nobody who creates users keeps others from logging in, nor the reverse.
+    /// One batch of users hashes its passwords at a time.
+    batch: Arc<Semaphore>,
+    /// Separate from `hashes`, so that neither logins nor new users delay the other.
     logins: Arc<Semaphore>,
-    /// Logins that wait, or are at work.
-    login_places: Arc<Semaphore>,
-    /// The same of new passwords.
-    hash_places: Arc<Semaphore>,
-    /// Permits of `login_places`, and of `hash_places`.
-    max_logins: usize,
-    max_hashes: usize,
+    login_queue: Queue,
+    hash_queue: Queue,
     metrics: Arc<Metrics>,
+}
+
+/// A limit for the passwords that are in progress or wait.
+#[derive(Debug)]
+struct Queue {
+    permits: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl Queue {
+    fn new(running: usize, waiting: usize) -> Self {
+        let limit = running.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
+        Self { permits: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// Takes a permit. Fails with the limit if the queue is full.
+    fn enter(&self) -> Result<OwnedSemaphorePermit, usize> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| self.limit)
+    }
 }
 
 impl Hasher {
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         let Settings { concurrent_hashes, concurrent_logins, queued_hashes, queued_logins, .. } = settings;
-        let max_logins = concurrent_logins.get().saturating_add(*queued_logins);
-        let max_hashes = concurrent_hashes.get().saturating_add(*queued_hashes);
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             hashes: semaphore(concurrent_hashes.get()),
-            bulk: semaphore(1),
+            batch: semaphore(1),
             logins: semaphore(concurrent_logins.get()),
-            login_places: semaphore(max_logins),
-            hash_places: semaphore(max_hashes),
-            max_logins,
-            max_hashes,
+            login_queue: Queue::new(concurrent_logins.get(), *queued_logins),
+            hash_queue: Queue::new(concurrent_hashes.get(), *queued_hashes),
             metrics,
         }
     }
 
-    /// Logins in progress and queued, at most.
-    pub(super) fn max_logins(&self) -> usize {
-        self.max_logins
-    }
-
-    /// Whether this is the password of that hash. Without a hash it is not, after the same work. Absent: too many want to know.
-    pub(super) async fn check(
-        &self,
-        password: String,
-        hash: Option<PasswordHash>,
-    ) -> Result<Option<bool>, HashingFailed> {
-        let Ok(place) = Arc::clone(&self.login_places).try_acquire_owned() else { return Ok(None) };
+    /// Whether `hash` is the hash of `password`. `None` never is, after the same work. Fails if the queue of logins is full.
+    pub(super) async fn verify(&self, password: String, hash: Option<PasswordHash>) -> Result<bool, Error> {
+        let place = self.login_queue.enter().map_err(|limit| Error::TooManyLogins { limit })?;
         let permit = Arc::clone(&self.logins).acquire_owned().await.map_err(|_| HashingFailed)?;
         self.metrics.password_hashes.inc();
-        let check = tokio::task::spawn_blocking(move || {
+        let verify = tokio::task::spawn_blocking(move || {
+            // Both are held until the work is done, also if the caller is gone.
             let _held = (place, permit);
-            let against = hash.as_ref().map_or(NOBODYS, |hash| hash.0.as_str());
+            let against = hash.as_ref().map_or(DUMMY_HASH, |hash| hash.0.as_str());
             let is_same = Argon2::default().verify_password(password.as_bytes(), against).is_ok();
             is_same && hash.is_some()
         });
-        check.await.map(Some).map_err(|_| HashingFailed)
+        Ok(verify.await.map_err(|_| HashingFailed)?)
     }
 
-    /// The same as [`hash_if_given`](Self::hash_if_given), if not too many wait already.
-    pub(super) async fn hash_if_free(&self, password: String) -> Result<Option<PasswordHash>, Error> {
-        let place = Arc::clone(&self.hash_places).try_acquire_owned();
-        let full = |_| Error::TooManyPasswordHashes { limit: self.max_hashes };
-        let _place = if password.is_empty() { None } else { Some(place.map_err(full)?) };
-        Ok(self.hash_if_given(password).await?)
+    /// Like [`hash`](Self::hash), but fails if the queue of new passwords is full.
+    pub(super) async fn hash_within_limit(&self, password: String) -> Result<Option<PasswordHash>, Error> {
+        if password.is_empty() {
+            return Ok(None);
+        }
+        let _place = self.hash_queue.enter().map_err(|limit| Error::TooManyPasswordHashes { limit })?;
+        Ok(self.hash(password).await?)
     }
 
-    /// An empty password has no hash: nobody can log in with it.
-    pub(super) async fn hash_if_given(&self, password: String) -> Result<Option<PasswordHash>, HashingFailed> {
+    /// Hashes a password. An empty password has no hash and matches no login.
+    pub(super) async fn hash(&self, password: String) -> Result<Option<PasswordHash>, HashingFailed> {
         if password.is_empty() {
             return Ok(None);
         }
         let permit = Arc::clone(&self.hashes).acquire_owned().await.map_err(|_| HashingFailed)?;
         self.metrics.password_hashes.inc();
         let hash = tokio::task::spawn_blocking(move || {
-            // The permit goes with the work, which goes on when the caller is gone.
+            // Held until the work is done, also if the caller is gone.
             let _permit = permit;
-            // Algorithm, version and cost are the crate's defaults, which follow OWASP: Argon2id v19, 19 MiB, 2 passes, 1 lane.
+            // Algorithm, version and costs are the crate's defaults, which follow OWASP: Argon2id v19, 19 MiB, 2 passes, 1 lane.
             Argon2::default().hash_password(password.as_bytes()).map(|hash| PasswordHash(hash.to_string()))
         });
         hash.await.map_err(|_| HashingFailed)?.map(Some).map_err(|_| HashingFailed)
     }
 
-    /// The right to hash many passwords: one call has it at a time.
-    pub(super) async fn bulk(&self) -> Result<OwnedSemaphorePermit, HashingFailed> {
-        Arc::clone(&self.bulk).acquire_owned().await.map_err(|_| HashingFailed)
+    /// Waits for the turn to hash the passwords of a batch.
+    pub(super) async fn batch_turn(&self) -> Result<OwnedSemaphorePermit, HashingFailed> {
+        Arc::clone(&self.batch).acquire_owned().await.map_err(|_| HashingFailed)
     }
 }
 
@@ -108,9 +113,9 @@ mod tests {
 
     fn hasher() -> Hasher {
         let settings = Settings {
-            bulks: 1,
-            bulk: 1,
-            bulk_passwords: 1,
+            batches: 1,
+            users_per_batch: 1,
+            passwords_per_batch: 1,
             concurrent_hashes: NonZeroUsize::MIN,
             concurrent_logins: NonZeroUsize::MIN,
             queued_hashes: 1,
@@ -122,37 +127,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_known_by_its_hash_and_nobody_has_nobodys() {
+    async fn a_password_matches_its_hash_only_and_a_missing_hash_costs_the_same() {
         let hasher = hasher();
-        let hash = hasher.hash_if_given("right".into()).await.unwrap();
+        let hash = hasher.hash("right".into()).await.unwrap();
         for (password, hash, is_right) in
             [("right", hash.clone(), true), ("wrong", hash.clone(), false), ("right", None, false), ("", hash, false)]
         {
             let before = hasher.metrics.password_hashes.get();
-            assert_eq!(hasher.check(password.into(), hash).await.unwrap(), Some(is_right));
+            assert_eq!(hasher.verify(password.into(), hash).await.unwrap(), is_right);
             assert_eq!(hasher.metrics.password_hashes.get(), before + 1, "the same work");
         }
     }
 
     #[tokio::test]
-    async fn nobodys_hash_costs_as_much_as_a_new_one() {
+    async fn the_dummy_hash_costs_as_much_as_a_new_one() {
         let costs = |hash: &str| hash.split('$').take(4).collect::<Vec<_>>().join("$");
-        let new = hasher().hash_if_given("any".into()).await.unwrap().unwrap();
-        assert_eq!(costs(NOBODYS), costs(&new.0));
+        let new = hasher().hash("any".into()).await.unwrap().unwrap();
+        assert_eq!(costs(DUMMY_HASH), costs(&new.0));
         let salt_and_hash = |hash: &str| hash.split('$').skip(4).map(str::len).collect::<Vec<_>>();
-        assert_eq!(salt_and_hash(NOBODYS), salt_and_hash(&new.0));
+        assert_eq!(salt_and_hash(DUMMY_HASH), salt_and_hash(&new.0));
     }
 
     #[tokio::test]
-    async fn so_many_logins_wait_and_no_more() {
+    async fn the_queues_of_logins_and_of_new_passwords_are_bounded() {
         let hasher = hasher();
-        let checks = (0..5).map(|_| hasher.check("any".into(), None));
-        let outcomes = futures_util::future::join_all(checks).await;
-        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(None))).count(), 3, "{outcomes:?}");
-        let hashes = (0..5).map(|_| hasher.hash_if_free("any".into()));
-        let outcomes = futures_util::future::join_all(hashes).await;
-        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyPasswordHashes { .. })));
+        let logins = (0..5).map(|_| hasher.verify("any".into(), None));
+        let outcomes = futures_util::future::join_all(logins).await;
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyLogins { limit: 2 })));
         assert_eq!(refused.count(), 3, "{outcomes:?}");
-        assert_eq!(hasher.hash_if_free(String::new()).await.unwrap(), None);
+        let hashes = (0..5).map(|_| hasher.hash_within_limit("any".into()));
+        let outcomes = futures_util::future::join_all(hashes).await;
+        let refused =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::TooManyPasswordHashes { limit: 2 })));
+        assert_eq!(refused.count(), 3, "{outcomes:?}");
+        assert_eq!(hasher.hash_within_limit(String::new()).await.unwrap(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `ListUsers` with `watch`: a stream that goes on until somebody ends it.
+//! `ListUsers` with `watch`: a stream without an end of its own.
 
 use std::sync::Arc;
 
@@ -7,37 +7,37 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::seen;
+use super::convert::visible_to;
 use crate::{
     caller::Caller,
     engine::UserChange,
     hub,
     proto::user::{State, User},
     rpc::{status::Failure, stream_limit::CallerPermit},
-    users::{Watch, parse_id},
+    users::{UserWatch, parse_id},
 };
 
-/// Sends what the watch tells, and users again who come online or go, until the watch ends or a drain begins.
+/// Sends the results of the watch, and repeats users whose `online` changes, until the watch fails or a drain begins.
 pub(super) fn follow(
-    mut watch: Watch,
-    (caller, place): (Caller, Option<CallerPermit>),
+    mut watch: UserWatch,
+    (caller, permit): (Caller, Option<CallerPermit>),
     hub: hub::Handle,
     mut online: hub::Changes<Arc<str>>,
     draining: CancellationToken,
 ) -> impl Stream<Item = Result<User, Status>> + Send + 'static {
     stream! {
-        let _place = place;
+        let _permit = permit;
         loop {
-            let news = tokio::select! {
+            let changes = tokio::select! {
                 biased;
                 () = draining.cancelled() => Err(Failure::draining()),
-                ids = online.next() => ids.map(|ids| again(&watch, &ids)).map_err(Failure::from),
-                news = watch.next() => news.map_err(Failure::from),
+                ids = online.next() => ids.map(|ids| resend(&watch, &ids)).map_err(Failure::from),
+                changes = watch.next() => changes.map_err(Failure::from),
             };
-            match news {
+            match changes {
                 Ok(changes) => {
                     for change in changes {
-                        yield Ok(changed(&change, &caller, &hub));
+                        yield Ok(to_wire(&change, &caller, &hub));
                     }
                 }
                 Err(failure) => {
@@ -49,16 +49,16 @@ pub(super) fn follow(
     }
 }
 
-/// Those who were sent already. Most names of chatters are no ids of users.
-fn again(watch: &Watch, ids: &[Arc<str>]) -> Vec<UserChange> {
-    let known = ids.iter().filter_map(|id| watch.again(parse_id(id)?));
-    known.map(UserChange::Put).collect()
+/// The users among these chat names that were sent before. Names of chatters need not be ids of users.
+fn resend(watch: &UserWatch, names: &[Arc<str>]) -> Vec<UserChange> {
+    let users = names.iter().filter_map(|name| watch.resend(parse_id(name)?));
+    users.map(UserChange::Put).collect()
 }
 
-/// A change as watchers see it.
-fn changed(change: &UserChange, caller: &Caller, hub: &hub::Handle) -> User {
+/// A change as this caller may see it.
+fn to_wire(change: &UserChange, caller: &Caller, hub: &hub::Handle) -> User {
     match change {
-        UserChange::Put(user) => seen(user, caller, hub),
+        UserChange::Put(user) => visible_to(caller, user, hub),
         UserChange::Deleted { id, revision } => {
             User { id: id.to_string(), revision: *revision, state: State::Deleted.into(), ..User::default() }
         }

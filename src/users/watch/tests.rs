@@ -1,4 +1,4 @@
-//! Watches against a model, in small chunks, and what only threads can show.
+//! Watches in small chunks, compared with a model, and under concurrent changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::Time;
+use crate::{types::Time, users::watched_model::user_id};
 
-/// Users by number, and what changes them as the follower does.
+/// Users by number, changed as the task that follows the feed does.
 struct World {
-    watched: Arc<Watches>,
+    watched: Arc<WatchedModel>,
     applied: watch::Sender<u64>,
     revisions: BTreeMap<Uuid, u64>,
     deleted: BTreeSet<Uuid>,
@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     fn new(waiting_changes: usize) -> Self {
-        let watched = Arc::new(Watches::new(Arc::default(), 1_000, waiting_changes));
+        let watched = Arc::new(WatchedModel::new(Arc::default(), 1_000, waiting_changes));
         Self { watched, applied: watch::Sender::new(0), revisions: BTreeMap::new(), deleted: BTreeSet::new() }
     }
 
@@ -31,7 +31,7 @@ impl World {
         world
     }
 
-    /// Creates a user, or changes it. Nobody comes back who was deleted.
+    /// Creates or changes a user. A deleted user stays deleted.
     fn put(&mut self, n: u128) {
         let id = Uuid::from_u128(n);
         if self.deleted.contains(&id) {
@@ -57,7 +57,7 @@ impl World {
     }
 
     fn watch(&self) -> Watcher {
-        Watcher { watch: self.watched.watch(self.applied.subscribe()).unwrap(), told: BTreeMap::new() }
+        Watcher { watch: self.watched.watch(self.applied.subscribe()).unwrap(), seen: BTreeMap::new() }
     }
 }
 
@@ -77,29 +77,29 @@ fn user(id: Uuid, revision: u64) -> User {
     }
 }
 
-/// A watch, and the last that it told of each user: the revision, and whether the user is there.
+/// A watch, and the last it sent of each user: the revision, and whether the user exists.
 struct Watcher {
-    watch: Watch,
-    told: BTreeMap<Uuid, (u64, bool)>,
+    watch: UserWatch,
+    seen: BTreeMap<Uuid, (u64, bool)>,
 }
 
 impl Watcher {
-    /// Looks once, at so many; is there perhaps more?
+    /// Reads once, up to `max` users. Returns whether there may be more.
     fn read(&mut self, max: usize) -> bool {
-        let Some(news) = self.watch.read(max).unwrap() else { return false };
-        assert!(news.len() <= max);
-        news.iter().for_each(|change| self.hear(change));
+        let Some(changes) = self.watch.read(max).unwrap() else { return false };
+        assert!(changes.len() <= max);
+        changes.iter().for_each(|change| self.see(change));
         true
     }
 
-    fn hear(&mut self, change: &UserChange) {
-        let id = id(change);
+    fn see(&mut self, change: &UserChange) {
+        let id = user_id(change);
         let now = match change {
             UserChange::Put(user) => (user.revision, true),
             UserChange::Deleted { revision, .. } => (*revision, false),
         };
-        if let Some((before, was_there)) = self.told.insert(id, now) {
-            assert!(was_there, "{id} is told of after its deletion");
+        if let Some((before, existed)) = self.seen.insert(id, now) {
+            assert!(existed, "{id} is sent after its deletion");
             assert!(before < now.0, "{id} goes from revision {before} to {}", now.0);
         }
     }
@@ -108,9 +108,9 @@ impl Watcher {
         while self.read(3) {}
     }
 
-    /// Who is there, at which revision.
+    /// The existing users and their revisions.
     fn content(&self) -> BTreeMap<Uuid, u64> {
-        self.told.iter().filter(|(_, (_, is_there))| *is_there).map(|(id, (revision, _))| (*id, *revision)).collect()
+        self.seen.iter().filter(|(_, (_, exists))| *exists).map(|(id, (revision, _))| (*id, *revision)).collect()
     }
 }
 
@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whoever_has_read_everything_knows_everybody_as_they_are(steps in steps()) {
+    fn a_watch_that_has_read_everything_matches_the_users(steps in steps()) {
         let mut world = World::new(100);
         let mut watchers = Vec::new();
         for step in steps {
@@ -160,38 +160,38 @@ proptest! {
 }
 
 #[test]
-fn a_snapshot_comes_to_its_end_although_everybody_changes_all_the_time() {
+fn a_snapshot_ends_although_all_users_change_all_the_time() {
     const USERS: u128 = 20;
     let mut world = World::with_users(USERS, 100);
     let mut watcher = world.watch();
     let mut reads = 0;
-    while watcher.told.len() < 20 {
+    while watcher.seen.len() < 20 {
         watcher.read(2);
         (0..USERS).for_each(|n| world.put(n));
         reads += 1;
-        assert!(reads < 200, "{} users after {reads} reads", watcher.told.len());
+        assert!(reads < 200, "{} users after {reads} reads", watcher.seen.len());
     }
 }
 
 #[test]
-fn who_was_deleted_before_it_was_sent_is_not_told_of() {
+fn a_user_deleted_before_it_was_sent_is_never_sent() {
     let mut world = World::with_users(6, 100);
     let mut watcher = world.watch();
     watcher.read(3);
     (0..6).for_each(|n| world.delete(n));
     watcher.read_all();
-    let told: Vec<_> = (0..3).map(|n| (Uuid::from_u128(n), (2, false))).collect();
-    assert!(watcher.told.into_iter().eq(told), "three were sent and are gone");
+    let sent: Vec<_> = (0..3).map(|n| (Uuid::from_u128(n), (2, false))).collect();
+    assert!(watcher.seen.into_iter().eq(sent), "three were sent, and then deleted");
 }
 
 #[test]
-fn who_is_further_behind_than_changes_are_kept_is_ended() {
+fn a_watch_further_behind_than_changes_are_kept_ends() {
     let mut world = World::with_users(6, 3);
     let mut watcher = world.watch();
     watcher.read_all();
     (0..10).for_each(|n| world.put(n % 3));
     watcher.read_all();
-    assert_eq!(watcher.content(), world.revisions, "as many as may be, however often they change");
+    assert_eq!(watcher.content(), world.revisions, "the limit counts users, not changes");
     (0..4).for_each(|n| world.put(n));
     assert_eq!(watcher.watch.read(3).unwrap_err(), WatchError::TooSlow { limit: 3 });
     let mut anew = world.watch();
@@ -200,16 +200,16 @@ fn who_is_further_behind_than_changes_are_kept_is_ended() {
 }
 
 #[test]
-fn a_watch_waits_for_the_next_change_and_ends_behind_the_last() {
+fn a_watch_waits_for_the_next_change_and_ends_after_the_last() {
     let mut world = World::with_users(2 * CHUNK as u128, 100);
     let mut watcher = world.watch();
     let next = |watcher: &mut Watcher| {
         let changes = watcher.watch.next().now_or_never()?;
-        Some(changes.map(|changes| changes.iter().map(|change| id(change).as_u128()).collect::<Vec<_>>()))
+        Some(changes.map(|changes| changes.iter().map(|change| user_id(change).as_u128()).collect::<Vec<_>>()))
     };
-    let everybody: Vec<_> = (0..2 * CHUNK as u128).collect();
-    assert_eq!(next(&mut watcher), Some(Ok(everybody[..CHUNK].to_vec())));
-    assert_eq!(next(&mut watcher), Some(Ok(everybody[CHUNK..].to_vec())));
+    let all: Vec<_> = (0..2 * CHUNK as u128).collect();
+    assert_eq!(next(&mut watcher), Some(Ok(all[..CHUNK].to_vec())));
+    assert_eq!(next(&mut watcher), Some(Ok(all[CHUNK..].to_vec())));
     assert_eq!(next(&mut watcher), None);
     world.put(7);
     assert_eq!(next(&mut watcher), Some(Ok(vec![7])));
@@ -221,7 +221,7 @@ fn a_watch_waits_for_the_next_change_and_ends_behind_the_last() {
 }
 
 #[test]
-fn changes_of_users_that_the_snapshot_has_yet_to_reach_do_not_hold_it_up() {
+fn changes_of_users_not_yet_in_the_snapshot_do_not_delay_it() {
     let users = 3 * CHUNK as u128;
     let mut world = World::with_users(users, 1_000);
     let mut watcher = world.watch();
@@ -236,28 +236,28 @@ fn changes_of_users_that_the_snapshot_has_yet_to_reach_do_not_hold_it_up() {
 }
 
 #[test]
-fn only_who_was_sent_and_is_there_is_told_again() {
+fn only_existing_users_that_were_sent_are_resent() {
     let mut world = World::with_users(6, 100);
     let mut watcher = world.watch();
-    let again = |watcher: &Watcher, n| watcher.watch.again(Uuid::from_u128(n)).map(|user| user.revision);
-    assert_eq!(again(&watcher, 0), None);
+    let resend = |watcher: &Watcher, n| watcher.watch.resend(Uuid::from_u128(n)).map(|user| user.revision);
+    assert_eq!(resend(&watcher, 0), None);
     watcher.read(3);
     world.put(1);
     world.delete(2);
-    assert_eq!([0, 1, 2, 3].map(|n| again(&watcher, n)), [Some(1), Some(2), None, None]);
+    assert_eq!([0, 1, 2, 3].map(|n| resend(&watcher, n)), [Some(1), Some(2), None, None]);
     watcher.read_all();
-    assert_eq!([3, 9].map(|n| again(&watcher, n)), [Some(1), None]);
+    assert_eq!([3, 9].map(|n| resend(&watcher, n)), [Some(1), None]);
 }
 
 #[test]
-fn what_changes_on_another_thread_while_a_chunk_is_read_is_neither_lost_nor_told_twice() {
+fn a_change_on_another_thread_while_a_chunk_is_read_is_sent_once() {
     const USERS: u128 = 64;
     let mut world = World::with_users(USERS, 1_000);
     for _ in 0..1_000 {
         let mut watcher = world.watch();
         thread::scope(|scope| {
-            scope.spawn(|| while watcher.watch.sent < EVERYBODY && watcher.read(8) {});
-            // Each of them once, so that nothing later makes good what a watcher missed.
+            scope.spawn(|| while watcher.watch.sent < SNAPSHOT_END && watcher.read(8) {});
+            // Each user changes once, so that no later change hides a missed one.
             (0..USERS).for_each(|n| world.put(n));
         });
         watcher.read_all();

@@ -1,25 +1,29 @@
-//! Creating many users: all, or none.
+//! Creating a batch of users: all, or none.
 
 use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Error, InvalidField, NewUser, Users, describe, fields};
-use crate::engine::{User, UserWrite, WriteError};
+use super::{
+    Error, InvalidField, NewUser, Users,
+    fields::{self, CheckedFields},
+    handle::describe,
+};
+use crate::engine::{self, User, UserWrite, WriteError};
 
-/// Users that came in so far, each checked as it came. Dropped before [`finish`](Bulk::finish) it creates nobody.
+/// A batch of users to create. Each is validated as it is added. A batch that is dropped before [`finish`](Self::finish) creates none.
 #[derive(Debug)]
-pub struct Bulk {
+pub struct BatchCreate {
     users: Users,
     elements: Vec<Element>,
     passwords: usize,
     usernames: HashSet<String>,
     emails: HashSet<String>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 struct Element {
-    fields: fields::Checked,
+    fields: CheckedFields,
     password: String,
 }
 
@@ -29,17 +33,20 @@ impl std::fmt::Debug for Element {
     }
 }
 
-impl Bulk {
-    pub(super) fn start(users: Users) -> Result<Self, Error> {
-        let full = |_| Error::TooManyBatches { limit: users.0.settings.bulks };
-        let place = Arc::clone(&users.0.bulks).try_acquire_owned().map_err(full)?;
+impl Users {
+    /// Starts a batch. Fails if the maximum number of batches is in progress.
+    pub fn start_batch(&self) -> Result<BatchCreate, Error> {
+        let full = |_| Error::TooManyBatches { limit: self.0.settings.batches };
+        let permit = Arc::clone(&self.0.batches).try_acquire_owned().map_err(full)?;
         let (usernames, emails) = (HashSet::new(), HashSet::new());
-        Ok(Self { users, elements: Vec::new(), passwords: 0, usernames, emails, _place: place })
+        Ok(BatchCreate { users: self.clone(), elements: Vec::new(), passwords: 0, usernames, emails, _permit: permit })
     }
+}
 
-    /// Adds a user. The first bad one fails the whole, by its index.
+impl BatchCreate {
+    /// Adds a user. An error names the index of the user, from 0; the batch must then be dropped.
     pub fn push(&mut self, new: NewUser) -> Result<(), Error> {
-        let (index, limit) = (self.elements.len(), self.users.0.settings.bulk);
+        let (index, limit) = (self.elements.len(), self.users.0.settings.users_per_batch);
         if index >= limit {
             return Err(InvalidField::new("users", format!("must be at most {limit} in one call")).into());
         }
@@ -47,17 +54,17 @@ impl Bulk {
     }
 
     fn check(&mut self, new: NewUser) -> Result<(), Error> {
-        let settings = &self.users.0.settings;
         let (fields, password) = fields::check(new)?;
         if !password.is_empty() {
             self.passwords += 1;
-            if self.passwords > settings.bulk_passwords {
-                let reason = format!("can be set for at most {} users in one call", settings.bulk_passwords);
+            let limit = self.users.0.settings.passwords_per_batch;
+            if self.passwords > limit {
+                let reason = format!("can be set for at most {limit} users in one call");
                 return Err(InvalidField::new("password", reason).into());
             }
         }
-        // What is taken is told in the order of the elements, and before any hashing.
-        self.users.free(None, Some(&fields.username), Some(&fields.email))?;
+        // As each element arrives, so that the first conflict is reported, and before any hashing.
+        self.users.check_not_taken(None, Some(&fields.username), Some(&fields.email))?;
         let (username, email) = (&fields.username.key, &fields.email.key);
         if !self.usernames.insert(username.clone()) {
             return Err(Error::UsernameTaken(fields.username.given));
@@ -69,28 +76,28 @@ impl Bulk {
         Ok(())
     }
 
-    /// Hashes the passwords and creates the users, in the order in which they came.
+    /// Hashes the passwords and creates the users, in the order in which they were added.
     pub async fn finish(self) -> Result<Vec<Arc<User>>, Error> {
         let hasher = &self.users.0.hasher;
-        let turn = if self.passwords > 0 { Some(hasher.bulk().await?) } else { None };
+        let turn = if self.passwords > 0 { Some(hasher.batch_turn().await?) } else { None };
         let mut hashed = Vec::with_capacity(self.elements.len());
         for Element { fields, password } in self.elements {
-            // One after the other: a call with many passwords leaves the rest of the pool to others.
-            hashed.push((fields, hasher.hash_if_given(password).await?));
+            // One at a time, so that a batch leaves the other hashing threads to other calls.
+            hashed.push((fields, hasher.hash(password).await?));
         }
         drop(turn);
-        // After the hashing, which takes its time: ids are in the order of creation.
+        // Ids are in the order of creation, so they are drawn after the hashing.
         let created: Vec<_> = hashed.into_iter().map(|(fields, hash)| Arc::new(fields.into_user(hash))).collect();
 
         let writes = created.iter().cloned().map(UserWrite::Create).collect();
         match self.users.write(writes).await {
             Ok(()) => Ok(created),
-            Err(error) => Err(in_element(error, &created)),
+            Err(error) => Err(with_index(error, &created)),
         }
     }
 }
 
-fn in_element(error: WriteError, created: &[Arc<User>]) -> Error {
+fn with_index(error: WriteError, created: &[Arc<User>]) -> Error {
     let index = match &error {
         WriteError::Conflict { index, .. } => *index,
         WriteError::Engine(_) => 0,
@@ -98,6 +105,6 @@ fn in_element(error: WriteError, created: &[Arc<User>]) -> Error {
     match (error, created.get(index)) {
         (WriteError::Engine(error), _) => Error::Engine(error),
         (conflict, Some(user)) => Error::Element { index, cause: Box::new(describe(conflict, user)) },
-        (conflict, None) => Error::Engine(crate::engine::Error::Damaged(conflict.to_string())),
+        (conflict, None) => Error::Engine(engine::Error::Damaged(conflict.to_string())),
     }
 }
