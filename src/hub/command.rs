@@ -1,4 +1,4 @@
-//! What the actor is asked, and what it answers.
+//! The commands to the actor, and its replies.
 
 use std::sync::Arc;
 

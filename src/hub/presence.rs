@@ -1,9 +1,9 @@
-//! Who is in a room, and what the listeners (subscribers that asked for presence) are told of it.
+//! The members of a room, and the reports of them to its listeners: the subscribers that asked for presence.
 //!
 //! Invariants:
 //! - A user is reported at most twice in [`CALM`](listing::CALM), so that a flapping client causes one pair of reports. Exceptions: more than
 //!   [`REMEMBERED`](listing::REMEMBERED) users flap, or the list of members is sent again.
-//! - Listeners converge: a new listener begins with what the others were told last, and receives the same reports from then on.
+//! - Listeners converge: a new listener begins with what was reported last to the others, and receives the same reports from then on.
 //! - In a room with more than `presence_max` members, no operation takes time in proportion to the members.
 
 mod listing;
@@ -40,9 +40,9 @@ pub(super) struct Presence {
     members: Roster,
     /// Streams without an identity; each counts as a member.
     anonymous: usize,
-    /// Members up to which listeners are told each by name; above it, only their number.
+    /// Members up to which each is reported by name; above it, only their number.
     presence_max: usize,
-    /// `None` while nobody listens: nothing is reported, and nothing is remembered.
+    /// `None` without a listener: nothing is reported, and nothing is remembered.
     audience: Option<Audience>,
     count_reported_at: Option<Instant>,
     typing: TypingLimit,
@@ -195,7 +195,7 @@ impl Presence {
 
     fn send(&self, frames: Bytes) {
         if let Some(Audience { ring, .. }) = &self.audience {
-            // It fails if nobody listens any more.
+            // It fails if the last listener has gone.
             _ = ring.send(Report::Presence(frames));
         }
     }

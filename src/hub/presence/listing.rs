@@ -1,4 +1,4 @@
-//! What the listeners of a room were told of its members by name, and when.
+//! What was reported of the members of a room by name, and when.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},

@@ -210,7 +210,7 @@ impl Slot {
             return;
         }
         if let Ok(permit) = Arc::clone(&self.page_permits).try_acquire_owned()
-            && let Some(page) = self.hub.0.history.kept(&self.room, self.cursor, page_begins)
+            && let Some(page) = self.hub.0.history.cached(&self.room, self.cursor, page_begins)
         {
             self.refill = Some(Box::new(Refill::Reading { head, page: (page, permit) }));
             return;
@@ -251,7 +251,7 @@ impl Slot {
                     return Poll::Ready(Ok(Some(frames)));
                 }
                 let (head, through) = (*head, page.through());
-                let page_begins = page.goes_on() && self.cursor <= through;
+                let page_begins = page.next_begins_here() && self.cursor <= through;
                 self.cursor = self.cursor.max(through);
                 self.read_up_to(head, page_begins);
             }

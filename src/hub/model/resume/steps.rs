@@ -1,10 +1,10 @@
-//! What may happen, in any order and size.
+//! The steps of the model, in any order and size.
 
 use proptest::prelude::*;
 
 use super::super::ROOMS;
 
-/// What is small, so that subscribers lag, batches are given up, and pages are cut and forgotten.
+/// Small limits, so that subscribers lag, batches are dropped, and pages are cut and evicted.
 #[derive(Debug, Clone)]
 pub(super) struct Sizes {
     pub(super) ring_batches: usize,
@@ -34,13 +34,13 @@ pub(super) fn sizes() -> impl Strategy<Value = Sizes> {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Publishes so many into a room, without waiting for them to be durable.
+    /// Publishes `count` messages into a room, without waiting for them to be durable.
     Publish { room: usize, count: usize, bytes: usize },
     /// A new subscriber comes.
     Come,
-    /// One of the subscribers, if there are any, enters a room, if it is not in it, while so many are published there.
+    /// One of the subscribers joins a room, unless it is in it, while `meanwhile` messages are published there.
     Enter { which: usize, room: usize, from: From, meanwhile: usize },
-    /// It takes what is there, up to so many times, and then nothing for a while.
+    /// It reads what is ready, at most `times` times.
     Read { which: usize, times: usize },
     /// It leaves a room.
     Leave { which: usize, room: usize },
@@ -54,7 +54,7 @@ pub(super) enum Step {
 pub(super) enum From {
     Live,
     Last(usize),
-    /// So many per cent of what was acknowledged, and some.
+    /// A percentage of the acknowledged head, plus an offset.
     After {
         percent: u64,
         plus: u64,
