@@ -125,18 +125,18 @@ fn frames(mut bytes: Bytes) -> usize {
 fn settings() -> hub::Settings {
     let config = Config::default();
     hub::Settings {
-        ring_batches: config.max_ring_batches,
-        ring_bytes: config.max_ring_bytes,
-        inbox: config.max_queued_joins,
-        open_rooms: config.max_open_rooms,
-        memberships: config.max_memberships,
+        ring_batches: config.rooms.max_ring_batches,
+        ring_bytes: config.rooms.max_ring_bytes,
+        inbox: config.rooms.max_queued_joins,
+        open_rooms: config.rooms.max_open_rooms,
+        memberships: config.rooms.max_memberships,
         memberships_per_user: None,
-        rooms_per_stream: config.max_rooms_per_stream,
-        members_per_room: config.max_members_per_room,
-        presence_max: config.presence_max,
-        history_bytes: config.max_history_bytes,
-        waiting_changes: config.max_waiting_changes,
-        watchers: config.max_watchers,
+        rooms_per_stream: config.rooms.max_rooms_per_stream,
+        members_per_room: config.rooms.max_members_per_room,
+        presence_max: config.rooms.presence_max,
+        history_bytes: config.rooms.max_history_bytes,
+        waiting_changes: config.rooms.max_waiting_changes,
+        watchers: config.rooms.max_watchers,
     }
 }
 

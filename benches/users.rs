@@ -67,15 +67,15 @@ fn user(number: usize) -> User {
 fn settings() -> users::Settings {
     let config = Config::default();
     users::Settings {
-        batches: config.max_bulk_calls,
-        users_per_batch: config.max_users_per_call,
-        passwords_per_batch: config.max_passwords_per_call,
-        concurrent_hashes: config.max_concurrent_hashes,
-        concurrent_logins: config.max_concurrent_logins,
-        queued_hashes: config.max_queued_hashes,
-        queued_logins: config.max_queued_logins,
-        watchers: config.max_watchers,
-        waiting_changes: config.max_waiting_changes,
+        batches: config.users.max_bulk_calls,
+        users_per_batch: config.users.max_users_per_call,
+        passwords_per_batch: config.users.max_passwords_per_call,
+        concurrent_hashes: config.users.max_concurrent_hashes,
+        concurrent_logins: config.users.max_concurrent_logins,
+        queued_hashes: config.users.max_queued_hashes,
+        queued_logins: config.users.max_queued_logins,
+        watchers: config.users.max_watchers,
+        waiting_changes: config.users.max_waiting_changes,
     }
 }
 

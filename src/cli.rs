@@ -1,21 +1,20 @@
-//! The command tree. Standard output is an interface here: results go there, everything else to standard error.
+//! The command tree. Results go to standard output, which is an interface; everything else goes to standard error.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output of a command line")]
 
 mod cert;
 mod client;
 mod completions;
-mod config;
+mod print_config;
 mod serve;
 mod token;
 mod users;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{env, error::Error, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
-use figment::value::{Dict, Value};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{AuthMode, Loaded, LogFormat, load};
+use crate::config::{self, Assignment, AuthMode, Loaded, LogFormat};
 
 /// A gRPC chat hub: one binary, one data file, many rooms.
 #[derive(Debug, Parser)]
@@ -28,101 +27,108 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Without a command, `rialto` serves.
+Without a command, `rialto` runs the hub.
 
 Try it:
-  rialto                                        serve on 127.0.0.1:50051, data in ./rialto-data
+  rialto                                        run the hub on 127.0.0.1:50051, data in ./rialto-data
   rialto users create ada --email ada@example.com
   rialto users list
   rialto serve --listen 127.0.0.1:0 --data :memory:
-  rialto cert --dev                             certificates to try TLS with";
+  rialto cert --dev                             certificates for trying TLS";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the hub (the default).
     Serve(Settings),
-    /// Look at users and change them, on a running hub.
+    /// List, create, update and delete users of a running hub.
     Users(users::Users),
     Token(token::Token),
-    /// Print the settings, and where each comes from.
+    /// Print the settings in force, and where each comes from.
     Config(Settings),
-    /// Make certificates to try TLS with.
+    /// Make certificates for trying TLS.
     Cert(cert::Cert),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
 }
 
-/// Settings given on the command line; they win over the environment and the file.
+/// Settings given on the command line. They take precedence over the environment and the file.
 #[derive(Debug, Args)]
 struct Settings {
-    /// Where to listen; port 0 is any free port [default: 127.0.0.1:50051]
+    /// Address to listen on; port 0 takes any free port [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// The folder of the data file; `:memory:` forgets everything at the end [default: ./rialto-data]
+    /// Folder of the data file; `:memory:` uses a temporary folder, which is removed at shutdown [default: ./rialto-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// The configuration file [default: ./rialto.toml, if it is there]
+    /// Configuration file [default: ./rialto.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "RIALTO_CONFIG")]
     config: Option<PathBuf>,
-    /// Whether callers must show a token: `token`, or `open` [default: open]
+    /// Whether callers need a token: `token`, or `open` [default: open]
     #[arg(long, value_name = "MODE", value_enum)]
     auth: Option<AuthMode>,
-    /// Serve others than this machine although nobody has to say who he is, or although tokens would be sent in the clear
+    /// Listen on an address that is not loopback even without authentication, or with tokens but without TLS
     #[arg(long)]
     insecure: bool,
-    /// The server's certificate, for TLS: a PEM file, with those that lead to its root
+    /// PEM file with the server's certificate and the chain to its root; enables TLS
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
-    /// The private key of the certificate: a PEM file
+    /// PEM file with the private key of the certificate
     #[arg(long, value_name = "FILE")]
     tls_key: Option<String>,
-    /// Take only clients with a certificate of these authorities: a PEM file
+    /// PEM file with certificate authorities; clients must present a certificate of one of them
     #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<String>,
-    /// How the log is written [default: auto]
+    /// Format of the log [default: auto]
     #[arg(long, value_name = "FORMAT", value_enum)]
     log_format: Option<LogFormat>,
-    /// What to log: a level, or directives such as `info,rialto=debug` [default: info]
+    /// What to log: a level, or directives such as `info,rialto=debug` [default: info, with less from some libraries]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// Any other setting, as `rialto config` prints it; can be given many times
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    set: Vec<(String, Value)>,
+    /// Any setting, as `rialto config` prints it, such as `limits.max_text_bytes=8192`; can be given more than once
+    #[arg(long = "set", value_name = "SECTION.NAME=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
 }
 
 impl Settings {
-    fn load(self) -> Result<Loaded, crate::config::Error> {
-        let mut flags: Dict = self.set.into_iter().collect();
-        let mut give = |name: &str, value: Option<Value>| flags.extend(value.map(|value| (name.to_owned(), value)));
-        give("listen", self.listen.map(Value::from));
-        give("data", self.data.map(Value::from));
-        give("auth", self.auth.map(|mode| Value::from(format!("{mode:?}").to_lowercase())));
-        give("insecure", self.insecure.then(|| Value::from(true)));
-        give("tls_cert", self.tls_cert.map(Value::from));
-        give("tls_key", self.tls_key.map(Value::from));
-        give("tls_client_ca", self.tls_client_ca.map(Value::from));
-        give("log_format", self.log_format.map(|format| Value::from(format!("{format:?}").to_lowercase())));
-        give("log", self.log.map(Value::from));
-        let loaded = load(self.config.as_deref(), flags)?;
-        crate::server::check(&loaded.config)?;
-        Ok(loaded)
+    fn load(self) -> Result<Loaded, config::Error> {
+        // Each option and the setting that it stands for.
+        let options = [
+            ("--listen", "listen", self.listen),
+            ("--data", "data", self.data),
+            ("--auth", "auth.mode", self.auth.and_then(name)),
+            ("--insecure", "insecure", self.insecure.then(|| "true".to_owned())),
+            ("--tls-cert", "tls.cert", self.tls_cert),
+            ("--tls-key", "tls.key", self.tls_key),
+            ("--tls-client-ca", "tls.client_ca", self.tls_client_ca),
+            ("--log-format", "logging.format", self.log_format.and_then(name)),
+            ("--log", "logging.filter", self.log),
+        ];
+        let set = self.set.into_iter().map(|(name, value)| Assignment { flag: "--set", name, value });
+        let options = options
+            .into_iter()
+            .filter_map(|(flag, name, value)| Some(Assignment { flag, name: name.to_owned(), value: value? }));
+        config::load(self.config.as_deref(), env::vars_os(), set.chain(options).collect())
     }
 }
 
-fn assignment(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
-    let value = value.parse().unwrap_or_else(|never| match never {});
-    Ok((name.to_owned(), value))
+/// The name of a choice, as the option and the setting take it.
+fn name(choice: impl ValueEnum) -> Option<String> {
+    Some(choice.to_possible_value()?.get_name().to_owned())
 }
 
-/// Runs what the process was called with.
+fn assignment(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("must be SECTION.NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.verb.unwrap_or(Verb::Serve(cli.serve)) {
         Verb::Serve(settings) => serve::run(settings),
         Verb::Users(users) => users.run(),
         Verb::Token(token) => token.run(),
-        Verb::Config(settings) => config::run(settings),
+        Verb::Config(settings) => print_config::run(settings),
         Verb::Cert(cert) => cert.run(),
         Verb::Completions(completions) => completions.run(),
     };

@@ -100,13 +100,9 @@ pub struct Counts {
     pub ring_bytes: usize,
 }
 
-/// Says what of the settings makes no sense to the parts of the server, beyond what `config` knows by itself.
-pub fn check(config: &Config) -> Result<(), config::Error> {
-    settings::check(config)
-}
-
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
 pub async fn start(config: &Config) -> Result<Server, Error> {
+    config.check()?;
     let failed = |cause| Error::Listen { address: config.listen, cause };
     let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -114,7 +110,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
 
     let metrics = Arc::<Metrics>::default();
     let (folder, temporary) = data_folder(config)?;
-    let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone())?, Arc::clone(&metrics))?;
+    let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone()), Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
     let (hub, hub_task) = hub::start(&settings::hub(config), engine.clone(), feeds.rooms, Arc::clone(&metrics));
     let users = users::start(settings::users(config), engine.clone(), feeds.users, Arc::clone(&metrics));
@@ -126,7 +122,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let auth::Started { auth, sessions, tasks: auth_tasks } =
         auth::start(&auth_settings, engine.clone(), users.clone(), &tasks.drain)?;
 
-    let streams = StreamLimit::new(config.max_streams, config.max_streams_per_caller);
+    let streams = StreamLimit::new(config.limits.max_streams, config.limits.max_streams_per_caller);
     let parts = rpc::ChatParts {
         hub: hub.clone(),
         rooms: Rooms::new(engine.clone(), engine.clone(), hub.clone()),
@@ -136,15 +132,15 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         draining: tasks.drain.clone(),
     };
     let (health, routes) = routes(config, parts, users, sessions).await?;
-    let is_open = config.auth == AuthMode::Open;
+    let is_open = config.auth.mode == AuthMode::Open;
     let admission = rpc::Admission {
         streams: tasks.streams.clone(),
-        max_streams: config.max_streams,
+        max_streams: config.limits.max_streams,
         local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure,
     };
     let limit = limit::Layer { limits, refuse: rpc::refuse };
     let identify = auth::Layer { auth: auth.clone(), refuse: rpc::refuse, ended: rpc::refuse };
-    let unfinished = rpc::Unfinished::new(config.max_unfinished_bytes);
+    let unfinished = rpc::Unfinished::new(config.limits.max_incomplete_bytes);
     let service = ServiceBuilder::new()
         // The end of a request is a half-close, or an error.
         .map_request(move |request| {
@@ -163,12 +159,12 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         .service(routes);
     let accept = net::serve(listener, service, rpc::why, settings::net(config), tls.clone(), tasks.clone());
     let tell = tell_when_stopped(Arc::clone(&engine), health.clone());
-    let patience = Duration::from_secs(config.slow_reader_seconds);
+    let patience = Duration::from_secs(config.limits.slow_reader_seconds);
     let reap = reap(tasks.clone(), patience, auth, Arc::clone(&metrics));
     let mut actors = vec![tokio::spawn(accept), tokio::spawn(tell), tokio::spawn(reap), hub_task, users_task];
     actors.extend(auth_tasks);
     if let Some(tls) = tls.clone() {
-        actors.push(tokio::spawn(tls.watch(Duration::from_secs(config.tls_reload_seconds), tasks.drain.clone())));
+        actors.push(tokio::spawn(tls.watch(Duration::from_secs(config.tls.reload_seconds), tasks.drain.clone())));
     }
 
     Ok(Server {

@@ -134,7 +134,7 @@ async fn a_bad_message_is_not_published() {
 
 #[tokio::test]
 async fn d7_a_message_in_one_room_too_many_is_refused() {
-    let hub = Hub::start_with(|config| config.max_rooms = 1).await;
+    let hub = Hub::start_with(|config| config.storage.max_rooms = 1).await;
     let mut service = hub.service().await;
     publish(&mut service, said("den", "ada", "hello")).await.unwrap();
     let refused = publish(&mut service, said("attic", "ada", "hello")).await.unwrap_err();

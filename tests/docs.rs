@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
-use rialto::config::Config;
+use rialto::config;
 use syn::visit::Visit;
 
 fn file(name: &str) -> PathBuf {
@@ -13,44 +13,37 @@ fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
 }
 
-/// Every setting with what its documentation in the source says, and its default.
-fn example_config() -> String {
-    let source = syn::parse_file(&read("src/config.rs")).unwrap();
-    let settings = source.items.into_iter().find_map(|item| match item {
-        syn::Item::Struct(item) if item.ident == "Config" => Some(item.fields),
-        _ => None,
-    });
-    let defaults = toml::Table::try_from(Config::default()).unwrap();
-    let mut text = String::from(
-        "# Every setting of Rialto with its default. Flags win over the environment (RIALTO_MAX_ROOMS=…), that wins over this file.\n\
-         # `rialto config` prints what is in force, and where it comes from. Copy this to rialto.toml and keep what you change.\n",
-    );
-    for field in settings.unwrap() {
-        let name = field.ident.unwrap().to_string();
-        text.push('\n');
-        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")) {
-            let syn::Meta::NameValue(doc) = &attribute.meta else { continue };
-            let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(line), .. }) = &doc.value else { continue };
-            text.push_str(&format!("#{}\n", line.value()));
-        }
-        match name.as_str() {
-            "max_concurrent_hashes" | "max_concurrent_logins" => {
-                text.push_str(&format!("# {name} = the number of cores\n"));
-            }
-            _ => text.push_str(&format!("# {name} = {}\n", defaults[&name])),
-        }
-    }
-    text
-}
-
 /// After a change of the settings: `UPDATE_DOCS=1 cargo test --profile ci docs`.
 #[test]
 fn the_example_config_names_every_setting_with_its_default() {
     let name = "rialto.example.toml";
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(file(name), example_config()).unwrap();
+        fs::write(file(name), config::example()).unwrap();
     }
-    assert_eq!(read(name), example_config());
+    assert_eq!(read(name), config::example());
+}
+
+#[test]
+fn the_example_config_is_valid_also_when_its_settings_are_used() {
+    let used: String = read("rialto.example.toml")
+        .lines()
+        .filter(|line| !line.ends_with("= the number of cores"))
+        .map(|line| match line.strip_prefix("# ") {
+            // A setting is a word, an equals sign, and a value.
+            Some(setting) if setting.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("used.toml");
+    fs::write(&file, used).unwrap();
+    let loaded = config::load(Some(&file), [], Vec::new()).unwrap();
+    assert_eq!(loaded.config, config::Config::default());
+    assert!(loaded.describe().matches("  # file\n").count() >= config::settings().count() - 2);
+}
+
+fn is_key(text: &str) -> bool {
+    text.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
 }
 
 #[test]

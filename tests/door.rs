@@ -98,7 +98,7 @@ async fn a_call_ends_at_the_deadline_that_its_client_gave() {
 
 #[tokio::test]
 async fn a_batch_of_users_more_than_may_be_is_refused_until_one_ends() {
-    let hub = Hub::start_with(|config| config.max_bulk_calls = 1).await;
+    let hub = Hub::start_with(|config| config.users.max_bulk_calls = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let first = raw.call(CREATE_MANY, None).await;
     // The first has its place once the second is refused; before that, the second is the first.

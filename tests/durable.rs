@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rialto::{
+    config::Limit,
     engine::{Engine, Log, Retention, embedded},
     proto::user::{ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, chat_message::Event},
     types::RoomName,
@@ -177,7 +178,7 @@ async fn data_in_memory_is_forgotten() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_what_it_cannot_keep_and_takes_it_again_when_there_is_space() {
-    let hub = Hub::start_with(|config| config.max_file_bytes = 256 * 1024).await;
+    let hub = Hub::start_with(|config| config.storage.max_file_bytes = Limit(256 * 1024)).await;
     let mut chat = hub.chat("den").await;
     let mut kept = 0;
     let refused = loop {

@@ -69,8 +69,8 @@ async fn d8_a_stream_that_half_closes_without_a_word_ends_at_once() {
 async fn a_stream_at_a_limit_of_its_messages_in_flight_goes_on_when_they_are_settled() {
     for (messages, bytes) in [(2, 1 << 20), (512, 1), (512, 1000)] {
         let hub = Hub::start_with(|config| {
-            config.max_inflight_per_stream = messages;
-            config.max_inflight_bytes_per_stream = bytes;
+            config.limits.max_inflight_per_stream = messages;
+            config.limits.max_inflight_bytes_per_stream = bytes;
         })
         .await;
         let mut chat = hub.chat("den").await;

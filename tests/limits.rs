@@ -1,10 +1,13 @@
 //! Rates and counts by caller and by address, in token mode: nobody gets more by being many.
 
-use rialto::proto::{
-    rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
-    user::{
-        ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest,
-        chat_message::Event,
+use rialto::{
+    config::Limit,
+    proto::{
+        rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
+        user::{
+            ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest,
+            chat_message::Event,
+        },
     },
 };
 use tonic::{Code, Status};
@@ -52,8 +55,8 @@ async fn until_refused(mut call: impl AsyncFnMut() -> Result<(), Status>) -> (u3
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_counted_by_caller_however_many_connections_it_has() {
     let hub = Hub::with_tokens(|config| {
-        config.max_calls_per_second_per_caller = 2;
-        config.rate_burst_seconds = 10;
+        config.rates.calls_per_second_per_caller = Limit(2);
+        config.rates.burst_seconds = 10;
     })
     .await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
@@ -81,8 +84,8 @@ async fn calls_are_counted_by_caller_however_many_connections_it_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_counted_by_address_whatever_token_comes_along() {
     let hub = Hub::with_tokens(|config| {
-        config.max_calls_per_second_per_address = 2;
-        config.rate_burst_seconds = 10;
+        config.rates.calls_per_second_per_address = Limit(2);
+        config.rates.burst_seconds = 10;
     })
     .await;
     let (passed, refused) = until_refused(async || {
@@ -111,8 +114,8 @@ async fn until_rejected(chat: &mut Chat) -> ChatMessage {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() {
     let hub = Hub::with_tokens(|config| {
-        config.max_messages_per_second_per_caller = 1;
-        config.rate_burst_seconds = 10;
+        config.rates.messages_per_second_per_caller = Limit(1);
+        config.rates.burst_seconds = 10;
     })
     .await;
     let ada = hub.user("ada").await;
@@ -146,8 +149,8 @@ async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_a_message_at_all_is_counted_as_one() {
     let hub = Hub::with_tokens(|config| {
-        config.max_messages_per_second_per_caller = 1;
-        config.rate_burst_seconds = 10;
+        config.rates.messages_per_second_per_caller = Limit(1);
+        config.rates.burst_seconds = 10;
     })
     .await;
     let ada = hub.user("ada").await;
@@ -166,9 +169,9 @@ async fn what_is_not_a_message_at_all_is_counted_as_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_to_go_on_with_is_counted_as_a_call() {
     let hub = Hub::with_tokens(|config| {
-        config.max_messages_per_second_per_caller = 1;
-        config.max_calls_per_second_per_caller = 2;
-        config.rate_burst_seconds = 10;
+        config.rates.messages_per_second_per_caller = Limit(1);
+        config.rates.calls_per_second_per_caller = Limit(2);
+        config.rates.burst_seconds = 10;
     })
     .await;
     let ada = hub.user("ada").await;
@@ -190,7 +193,7 @@ async fn a_token_to_go_on_with_is_counted_as_a_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
-    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 2).await;
+    let hub = Hub::with_tokens(|config| config.limits.max_streams_per_caller = 2).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let token = hub.token_of(&ada, 600);
     let (first, _second) = (open(&hub, &token).await.unwrap(), open(&hub, &token).await.unwrap());
@@ -204,7 +207,7 @@ async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_are_counted_with_the_other_streams_of_a_caller() {
-    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 2).await;
+    let hub = Hub::with_tokens(|config| config.limits.max_streams_per_caller = 2).await;
     let token = hub.token_of(&hub.user("ada").await, 600);
     let mut by = hub.by(&token).await;
     let watch_users = ListUsersRequest { watch: true, ..ListUsersRequest::default() };
@@ -231,7 +234,7 @@ async fn watches_are_counted_with_the_other_streams_of_a_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_every_method_count_among_all() {
-    let hub = Hub::start_with(|config| config.max_streams = 2).await;
+    let hub = Hub::start_with(|config| config.limits.max_streams = 2).await;
     let mut by = By::over(connection(hub.address()).await, None);
     let watch = || ListUsersRequest { watch: true, ..ListUsersRequest::default() };
     let _open = (by.users.list_users(watch()).await.unwrap(), by.users.list_users(watch()).await.unwrap());
@@ -242,8 +245,8 @@ async fn streams_of_every_method_count_among_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn passwords_that_are_set_count_as_logins_except_for_admins() {
     let hub = Hub::with_tokens(|config| {
-        config.max_logins_per_minute_per_user = 2;
-        config.open_registration = true;
+        config.rates.logins_per_minute_per_user = Limit(2);
+        config.auth.open_registration = true;
     })
     .await;
     let ada = hub.user("ada").await;
@@ -274,8 +277,8 @@ async fn passwords_that_are_set_count_as_logins_except_for_admins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn open_registration_is_limited_by_address_except_for_admins() {
     let hub = Hub::with_tokens(|config| {
-        config.open_registration = true;
-        config.max_registrations_per_hour_per_address = 6;
+        config.auth.open_registration = true;
+        config.rates.registrations_per_hour_per_address = Limit(6);
     })
     .await;
     let request = |name: &str| CreateUserRequest { username: name.into(), ..CreateUserRequest::default() };
@@ -303,7 +306,7 @@ async fn open_registration_is_limited_by_address_except_for_admins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_brings_only_so_many_rooms_into_being() {
-    let hub = Hub::with_tokens(|config| config.max_rooms_per_user = 2).await;
+    let hub = Hub::with_tokens(|config| config.storage.max_rooms_per_user = 2).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
     let mut by_bob = hub.by(&hub.token_of(&bob, 600)).await;
@@ -319,10 +322,10 @@ async fn a_user_brings_only_so_many_rooms_into_being() {
 #[tokio::test]
 async fn in_open_mode_nobody_is_counted() {
     let hub = Hub::start_with(|config| {
-        config.max_calls_per_second_per_address = 1;
-        config.max_messages_per_second_per_address = 1;
-        config.rate_burst_seconds = 1;
-        config.max_rooms_per_user = 1;
+        config.rates.calls_per_second_per_address = Limit(1);
+        config.rates.messages_per_second_per_address = Limit(1);
+        config.rates.burst_seconds = 1;
+        config.storage.max_rooms_per_user = 1;
     })
     .await;
     let mut by = By::over(connection(hub.address()).await, None);

@@ -117,13 +117,16 @@ async fn what_would_be_open_to_others_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (args, expected) in [
-        (&["serve", "--listen", "0.0.0.0:0"][..], "nobody has to say who he is: give --auth token"),
+        (&["serve", "--listen", "0.0.0.0:0"][..], "callers are not authenticated: give --auth token"),
         (&["serve", "--listen", "0.0.0.0:0", "--auth", "token"], "would be sent in the clear: give --tls-cert"),
-        (&["serve", "--tls-cert", "cert.pem"], "tls_key must be given with tls_cert"),
-        (&["serve", "--tls-client-ca", "ca.pem"], "tls_cert must be given with tls_client_ca"),
-        (&["serve", "--set", "issuers=[{issuer=\"a\"}]"], "either jwks_url or hs256_secret_file"),
-        (&["serve", "--set", "issuers=[{issuer=\"rialto\",jwks_url=\"https://x\"}]"], "nor this server's own issuer"),
-        (&["serve", "--set", "auth=maybe"], "auth"),
+        (&["serve", "--tls-cert", "cert.pem"], "tls.key must be set together with tls.cert"),
+        (&["serve", "--tls-client-ca", "ca.pem"], "tls.cert must be set together with tls.client_ca"),
+        (&["serve", "--set", "auth.issuers=[{issuer=\"a\"}]"], "either jwks_url or hs256_secret_file"),
+        (
+            &["serve", "--set", "auth.issuers=[{issuer=\"rialto\",jwks_url=\"https://x\"}]"],
+            "nor this server's own issuer",
+        ),
+        (&["serve", "--set", "auth.mode=maybe"], "auth"),
     ] {
         let refused = refused(folder, None, args).await;
         assert!(refused.contains(expected), "{args:?}: {refused}");

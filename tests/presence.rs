@@ -190,7 +190,7 @@ async fn a_user_who_comes_and_goes_quickly_makes_one_pair_and_is_told_as_it_is_i
 
 #[tokio::test]
 async fn more_than_can_be_named_are_counted_and_named_again_when_they_are_fewer() {
-    let hub = Hub::start_with(|config| config.presence_max = 3).await;
+    let hub = Hub::start_with(|config| config.rooms.presence_max = 3).await;
     let mut chat = in_den(&hub, "ada", with_presence()).await;
     assert_eq!(told(&mut chat).await, word("ada", true, 1));
     let _bob = in_den(&hub, "bob", live()).await;
@@ -216,7 +216,7 @@ async fn more_than_can_be_named_are_counted_and_named_again_when_they_are_fewer(
 
 #[tokio::test]
 async fn with_names_for_nobody_there_are_only_counts() {
-    let hub = Hub::start_with(|config| config.presence_max = 0).await;
+    let hub = Hub::start_with(|config| config.rooms.presence_max = 0).await;
     let mut chat = in_den(&hub, "ada", with_presence()).await;
     assert_eq!(told(&mut chat).await, word("", false, 1));
     let _bob = in_den(&hub, "bob", live()).await;
@@ -260,7 +260,7 @@ async fn typing_reaches_the_others_who_asked_and_once_in_a_while() {
 #[tokio::test]
 async fn who_has_missed_something_is_told_everything_again() {
     const FLAPPERS: usize = 200;
-    let hub = Hub::start_with(|config| config.presence_max = 1_000).await;
+    let hub = Hub::start_with(|config| config.rooms.presence_max = 1_000).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut slow = raw.chat("den").await;
     slow.request.say(&leave("den")).await;

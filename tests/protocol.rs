@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use rialto::proto::{
-    rialto::v1::{
-        ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
+use rialto::{
+    config::Limit,
+    proto::{
+        rialto::v1::{
+            ListRoomsRequest, Position, PublishRequest, SubscribeRequest, chat_service_client::ChatServiceClient,
+        },
+        user::{ChatMessage, DeleteUserRequest, Join, Roles, UpdateUserRequest, User, chat_message::Event},
     },
-    user::{ChatMessage, DeleteUserRequest, Join, Roles, UpdateUserRequest, User, chat_message::Event},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -144,7 +147,7 @@ async fn damaged_log() -> End {
 }
 
 async fn slow_reader() -> End {
-    let hub = Hub::start_with(|config| config.slow_reader_seconds = 1).await;
+    let hub = Hub::start_with(|config| config.limits.slow_reader_seconds = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut unread = raw.chat("den").await;
     let mut talker = hub.chat("den").await;
@@ -253,7 +256,7 @@ async fn no_keys() -> End {
         jwks_url: "http://127.0.0.1:1/jwks.json".into(),
         ..Default::default()
     };
-    let hub = Hub::with_tokens(|config| config.issuers.push(issuer)).await;
+    let hub = Hub::with_tokens(|config| config.auth.issuers.push(issuer)).await;
     let token = hub.forge(|_, claims| claims["iss"] = "away".into());
     end(&hub.by(&token).await.users.chat(tokio_stream::empty()).await.unwrap_err())
 }
@@ -270,7 +273,7 @@ async fn foreign_certificate() -> End {
 }
 
 async fn too_many_streams_of_caller() -> End {
-    let hub = Hub::with_tokens(|config| config.max_streams_per_caller = 1).await;
+    let hub = Hub::with_tokens(|config| config.limits.max_streams_per_caller = 1).await;
     let mut rooms = hub.by(&hub.admin()).await.rooms;
     let _first = rooms.subscribe(lobby()).await.unwrap();
     end(&rooms.subscribe(lobby()).await.unwrap_err())
@@ -299,7 +302,7 @@ async fn too_many_headers() -> End {
 }
 
 async fn too_much_unfinished() -> End {
-    let hub = Hub::start_with(|config| config.max_unfinished_bytes = 10_000).await;
+    let hub = Hub::start_with(|config| config.limits.max_incomplete_bytes = 10_000).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut call = raw.chat("den").await;
     call.request.write(framed(&said("den", "ada", &"x".repeat(20_000))).slice(..15_000)).await;
@@ -307,7 +310,7 @@ async fn too_much_unfinished() -> End {
 }
 
 async fn too_many_memberships_of_caller() -> End {
-    let hub = Hub::with_tokens(|config| config.max_memberships_per_caller = 1).await;
+    let hub = Hub::with_tokens(|config| config.rooms.max_memberships_per_caller = 1).await;
     let mut rooms = hub.by(&hub.admin()).await.rooms;
     let _first = rooms.subscribe(lobby()).await.unwrap();
     end(&rooms.subscribe(lobby()).await.unwrap_err())
@@ -315,8 +318,8 @@ async fn too_many_memberships_of_caller() -> End {
 
 async fn too_many_calls() -> End {
     let hub = Hub::with_tokens(|config| {
-        config.max_calls_per_second_per_caller = 1;
-        config.rate_burst_seconds = 1;
+        config.rates.calls_per_second_per_caller = Limit(1);
+        config.rates.burst_seconds = 1;
     })
     .await;
     let mut rooms = hub.by(&hub.admin()).await.rooms;
@@ -328,25 +331,25 @@ async fn too_many_calls() -> End {
 }
 
 async fn too_many_streams() -> End {
-    let hub = Hub::start_with(|config| config.max_streams = 1).await;
+    let hub = Hub::start_with(|config| config.limits.max_streams = 1).await;
     let _first = hub.chat("den").await;
     refused(&hub, "den").await
 }
 
 async fn too_many_open_rooms() -> End {
-    let hub = Hub::start_with(|config| config.max_open_rooms = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_open_rooms = 1).await;
     let _first = hub.chat("den").await;
     refused(&hub, "attic").await
 }
 
 async fn room_full() -> End {
-    let hub = Hub::start_with(|config| config.max_members_per_room = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_members_per_room = 1).await;
     let _first = hub.chat("den").await;
     refused(&hub, "den").await
 }
 
 async fn too_many_memberships() -> End {
-    let hub = Hub::start_with(|config| config.max_memberships = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_memberships = 1).await;
     let _first = hub.chat("den").await;
     refused(&hub, "den").await
 }
@@ -369,7 +372,7 @@ async fn streams_end_as_the_protocol_says() {
         ("the server cannot write any more until it is restarted", stopped_log().boxed()),
         ("the log could not be read this time", unreadable_log().boxed()),
         ("the log is damaged", damaged_log().boxed()),
-        ("you took nothing of what was there for `slow_reader_seconds`", slow_reader().boxed()),
+        ("you took nothing of what was there for `limits.slow_reader_seconds`", slow_reader().boxed()),
         ("the connection was lost", lost_connection().boxed()),
         ("you sent a frame above the limit", too_large().boxed()),
         ("you closed your side in the middle of a message", truncated().boxed()),
@@ -410,7 +413,7 @@ async fn drained_watch() -> End {
 }
 
 async fn slow_watch() -> End {
-    let hub = Hub::start_with(|config| config.max_waiting_changes = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_waiting_changes = 1).await;
     let mut rooms = watch(&hub).await.unwrap();
     let mut client = ChatServiceClient::new(connection(hub.address()).await);
     let ended = async {
@@ -434,7 +437,7 @@ async fn slow_watch() -> End {
 }
 
 async fn too_many_watchers() -> End {
-    let hub = Hub::start_with(|config| config.max_watchers = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_watchers = 1).await;
     let _first = watch(&hub).await.unwrap();
     let status = watch(&hub).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);

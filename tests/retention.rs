@@ -1,7 +1,7 @@
 //! Rooms keep as much as they are told to, and whoever asks for more is told what is missing (D3, D5).
 
 use rialto::{
-    config::Retained,
+    config::{Limit, Retained},
     proto::{
         rialto::v1::{GetHistoryRequest, GetHistoryResponse, chat_service_client::ChatServiceClient},
         user::Gap,
@@ -33,9 +33,9 @@ fn backwards(room: &str, before_seq: u64) -> GetHistoryRequest {
 /// A room that kept the last 10 of 50 messages, after the look that removed the others.
 async fn trimmed(rooms: &[&str]) -> (Hub, Rooms) {
     let hub = Hub::start_with(|config| {
-        config.retain_messages = 10;
-        config.retain_interval_seconds = 1;
-        config.retain_rooms.insert("archive".into(), Retained { seconds: 0, messages: 0 });
+        config.retention.messages = Limit(10);
+        config.retention.interval_seconds = 1;
+        config.retention.rooms.insert("archive".into(), Retained::default());
     })
     .await;
     let mut chat = hub.chat(&rooms.join(",")).await;

@@ -118,8 +118,8 @@ async fn the_server_keeps_the_rules(open_registration: bool) {
     let secret = "canary-secret-of-thirty-two-bytes";
     write_private(&folder.path().join("secret"), secret);
     let hub = Hub::with_tokens(|config| {
-        config.open_registration = open_registration;
-        config.issuers.push(rialto::config::Issuer {
+        config.auth.open_registration = open_registration;
+        config.auth.issuers.push(rialto::config::Issuer {
             issuer: "other".into(),
             hs256_secret_file: folder.path().join("secret"),
             ..Default::default()

@@ -7,7 +7,7 @@ mod limits;
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
 use rialto::{
-    config::Config,
+    config::{Config, Tls},
     proto::user::{CreateUserRequest, GetUserRequest},
     server::{self, Counts},
 };
@@ -48,8 +48,7 @@ async fn a_server_without_its_files_does_not_start() {
     let config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         data: folder.path().join("data"),
-        tls_cert: files[0].clone(),
-        tls_key: files[1].clone(),
+        tls: Tls { cert: files[0].clone(), key: files[1].clone(), ..Tls::default() },
         ..Config::default()
     };
     let error = server::start(&config).await.unwrap_err().to_string();
@@ -171,7 +170,7 @@ async fn a_certificate_that_changes_is_shown_to_new_connections_and_ends_none() 
     let files = Files::of(&old.server());
     let hub = Hub::start_with(|config| {
         files.configure(config);
-        config.tls_reload_seconds = 1;
+        config.tls.reload_seconds = 1;
     })
     .await;
     survives(hub.address(), &files, &old, async || {}).await;
@@ -182,7 +181,7 @@ async fn sighup_reads_the_certificate_again_and_keeps_it_where_the_new_one_is_br
     let (data, old) = (tempfile::tempdir().unwrap(), Authority::new("old"));
     let files = Files::of(&old.server());
     let arguments: Vec<_> =
-        files.arguments().into_iter().chain(["--set".into(), "tls_reload_seconds=3600".into()]).collect();
+        files.arguments().into_iter().chain(["--set".into(), "tls.reload_seconds=3600".into()]).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let mut process = Process::serve_with(data.path(), &arguments).await;
     let address = process.address().parse().unwrap();

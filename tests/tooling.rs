@@ -135,15 +135,21 @@ async fn errors_say_what_to_do_next() {
         (&["users", "--server", "http://127.0.0.1:1", "list"], "no hub answers"),
         (&["serve", "--listen", "0.0.0.0:0"], "--insecure"),
         (&["serve", "--config", "nowhere.toml"], "nowhere.toml does not exist"),
-        (&["serve", "--set", "max_rooms=many"], "max_rooms"),
-        (&["serve", "--set", "max_queued_messages=0"], "max_queued_messages must be at least 1"),
-        (&["serve", "--set", "retain_interval_seconds=0"], "retain_interval_seconds must be at least 1"),
         (
-            &["serve", "--set", "retain_rooms={Lobby={seconds=1}}"],
-            "retain_rooms names the room \"Lobby\", but a room name is",
+            &["serve", "--set", "storage.max_rooms=many"],
+            "storage.max_rooms = \"many\" (from --set) must be a whole number",
         ),
-        (&["config", "--set", "retain_rooms={Lobby={seconds=1}}"], "retain_rooms names the room"),
-        (&["config", "--set", "retain_rooms={lobby={hours=1}}"], "unknown field: found `hours`"),
+        (
+            &["serve", "--set", "storage.max_queued_messages=0"],
+            "storage.max_queued_messages = 0 (from --set) must be a whole number from 1 to 16777216",
+        ),
+        (&["serve", "--set", "retention.interval_seconds=0"], "retention.interval_seconds = 0 (from --set) must be"),
+        (
+            &["serve", "--set", "retention.rooms={Lobby={seconds=1}}"],
+            "retention.rooms (from --set) names the room \"Lobby\", but a room name is",
+        ),
+        (&["config", "--set", "retention.rooms={Lobby={seconds=1}}"], "names the room"),
+        (&["config", "--set", "retention.rooms={lobby={hours=1}}"], "unknown field `hours`"),
     ];
     for (args, expected) in cases {
         let output = rialto(args, folder.path()).await;
@@ -156,18 +162,19 @@ async fn errors_say_what_to_do_next() {
 #[tokio::test]
 async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
     let folder = tempfile::tempdir().unwrap();
-    let file = "max_rooms = 1\nmax_streams = 1\nmax_connections = 1\nretain_rooms = { \"a.b\" = { messages = 5 } }\n";
+    let file = "[storage]\nmax_rooms = 1\nmax_rooms_per_user = 1\nmax_readers = 1\n\n\
+                [retention]\nrooms = { \"a.b\" = { messages = 5 } }\n";
     std::fs::write(folder.path().join("rialto.toml"), file).unwrap();
-    let mut command = program(&["config", "--set", "max_rooms=3"], folder.path());
-    command.env("RIALTO_MAX_ROOMS", "2").env("RIALTO_MAX_STREAMS", "2");
+    let mut command = program(&["config", "--set", "storage.max_rooms=3"], folder.path());
+    command.env("RIALTO_STORAGE__MAX_ROOMS", "2").env("RIALTO_STORAGE__MAX_ROOMS_PER_USER", "2");
     let output = soon(command.output()).await.unwrap();
     let printed = text(&output.stdout);
     for line in [
         "max_rooms = 3  # flag",
-        "max_streams = 2  # environment",
-        "max_connections = 1  # file",
+        "max_rooms_per_user = 2  # environment",
+        "max_readers = 1  # file",
         "max_text_bytes = 4096  # default",
-        "retain_rooms = { \"a.b\" = { messages = 5, seconds = 0 } }  # file",
+        "rooms = { \"a.b\" = { messages = 5, seconds = 0 } }  # file",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
     }

@@ -38,14 +38,14 @@ pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
     let config = Config::default();
     let settings = embedded::Settings {
         folder: folder.to_owned(),
-        queue_drafts: config.max_queued_messages,
-        queue_bytes: config.max_queued_bytes,
-        feed_groups: config.max_queued_groups,
-        page_bytes: config.max_page_bytes,
-        file_bytes: config.max_file_bytes,
-        rooms: config.max_rooms,
+        queue_drafts: config.storage.max_queued_messages,
+        queue_bytes: config.storage.max_queued_bytes,
+        feed_groups: config.storage.max_queued_groups,
+        page_bytes: config.storage.max_page_bytes,
+        file_bytes: config.storage.max_file_bytes.0,
+        rooms: config.storage.max_rooms,
         rooms_per_user: 0,
-        readers: config.max_readers,
+        readers: config.storage.max_readers,
         retention: Retention::default(),
     };
     let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();

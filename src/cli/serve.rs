@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) fn run(settings: Settings) -> Outcome {
     let config = settings.load()?.config;
-    telemetry::init(&config)?;
+    telemetry::init(&config.logging)?;
     raise_descriptor_limit();
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(&config));
@@ -32,21 +32,21 @@ async fn serve(config: &Config) -> Outcome {
     };
 
     // Without a certificate there is nothing to read again, and a terminal that closes ends what runs in it.
-    let mut hangup = if config.has_tls() { Some(signal(SignalKind::hangup())?) } else { None };
+    let mut hangup = if config.tls.is_enabled() { Some(signal(SignalKind::hangup())?) } else { None };
 
     let server = server::start(config).await?;
-    match config.auth {
+    match config.auth.mode {
         AuthMode::Open if config.insecure => {
             tracing::warn!("open mode with --insecure: whoever can connect can do everything");
         }
         AuthMode::Open => tracing::info!("open mode: whoever can connect from this machine can do everything"),
-        AuthMode::Token if config.insecure && !config.has_tls() => {
+        AuthMode::Token if config.insecure && !config.tls.is_enabled() => {
             tracing::warn!("tokens without TLS, with --insecure: whoever is on the way to a client reads them");
         }
         AuthMode::Token => {}
     }
     let mut stdout = std::io::stdout();
-    let scheme = if config.has_tls() { "https" } else { "http" };
+    let scheme = if config.tls.is_enabled() { "https" } else { "http" };
     writeln!(stdout, "listening on {scheme}://{}", server.address())?;
     stdout.flush()?;
 

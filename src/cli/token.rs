@@ -50,8 +50,8 @@ impl Token {
         let token = sign_operator_token(
             &key,
             &OperatorToken {
-                issuer: &config.issuer,
-                audience: &config.audience,
+                issuer: &config.auth.issuer,
+                audience: &config.auth.audience,
                 name: &self.name,
                 roles: &roles,
                 lifetime: Duration::from_secs(60 * u64::from(self.minutes)),

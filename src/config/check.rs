@@ -1,132 +1,101 @@
-//! What settings make no sense.
+//! What must hold between settings. The range of each single setting is declared beside it.
 
-use std::path::Path;
-
-use super::{AuthMode, Config, Error};
+use super::{AuthMode, Config, Error, error::Problem, tls::is_set};
+use crate::types::RoomName;
 
 impl Config {
-    /// What each setting allows by itself, and some of them together.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let ranges = [
-            ("max_bulk_calls", self.max_bulk_calls as u64, 1 << 20),
-            ("max_inflight_per_stream", self.max_inflight_per_stream as u64, 1 << 20),
-            ("max_inflight_bytes_per_stream", self.max_inflight_bytes_per_stream as u64, 1 << 30),
-            ("max_queued_messages", self.max_queued_messages as u64, 1 << 24),
-            ("max_queued_bytes", self.max_queued_bytes as u64, 1 << 31),
-            ("max_queued_groups", self.max_queued_groups as u64, 1 << 20),
-            ("max_queued_joins", self.max_queued_joins as u64, 1 << 24),
-            ("max_ring_batches", self.max_ring_batches as u64, 1 << 16),
-            ("max_ring_bytes", self.max_ring_bytes as u64, 1 << 40),
-            ("max_watchers", self.max_watchers as u64, 1 << 20),
-            ("max_waiting_changes", self.max_waiting_changes as u64, 1 << 24),
-            ("slow_reader_seconds", self.slow_reader_seconds, 1 << 20),
-            ("tls_reload_seconds", self.tls_reload_seconds, 1 << 20),
-            ("tls_handshake_seconds", self.tls_handshake_seconds, 1 << 20),
-            ("access_token_seconds", self.access_token_seconds, 1 << 30),
-            ("refresh_token_seconds", self.refresh_token_seconds, 1 << 30),
-            ("max_sessions_per_user", self.max_sessions_per_user as u64, 1 << 20),
-            ("rate_burst_seconds", self.rate_burst_seconds.into(), 1 << 20),
-            ("rate_counters", self.rate_counters as u64, 1 << 30),
-            ("jwks_interval_seconds", self.jwks_interval_seconds, 1 << 20),
-            ("max_connections_per_address", self.max_connections_per_address as u64, 1 << 30),
-            ("max_streams_per_caller", self.max_streams_per_caller as u64, 1 << 30),
-            ("max_members_per_room", self.max_members_per_room as u64, 1 << 30),
-            ("max_memberships", self.max_memberships as u64, 1 << 30),
-            ("max_text_bytes", self.max_text_bytes as u64, 1 << 30),
-            ("without_token_seconds", self.without_token_seconds, 1 << 20),
-            ("max_memberships_per_caller", self.max_memberships_per_caller as u64, 1 << 30),
-            ("max_queued_hashes", self.max_queued_hashes as u64, 1 << 20),
-            ("max_unfinished_bytes", self.max_unfinished_bytes as u64, 1 << 31),
-            ("max_streams_per_connection", self.max_streams_per_connection.into(), u32::MAX.into()),
-            ("retain_interval_seconds", self.retain_interval_seconds, 1 << 20),
-            ("first_bytes_seconds", self.first_bytes_seconds, 1 << 20),
-            ("keepalive_interval_seconds", self.keepalive_interval_seconds, 1 << 20),
-            ("keepalive_timeout_seconds", self.keepalive_timeout_seconds, 1 << 20),
-            // HTTP/2's own limit of a window (RFC 9113, section 6.9.1).
-            ("stream_window_bytes", self.stream_window_bytes.into(), (1 << 31) - 1),
-            ("connection_window_bytes", self.connection_window_bytes.into(), (1 << 31) - 1),
-            ("send_buffer_bytes", self.send_buffer_bytes as u64, u32::MAX.into()),
-        ];
-        for (name, value, most) in ranges {
-            if !(1..=most).contains(&value) {
-                return Err(senseless(name, format!("must be at least 1 and at most {most}")));
-            }
-        }
-        if self.max_chat_frame_bytes < self.max_text_bytes {
-            return Err(senseless("max_chat_frame_bytes", "must be at least max_text_bytes"));
-        }
-        self.check_tls()?;
-        self.check_tokens()?;
-        self.check_exposure()
+    /// Checks all settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Settings`] with every problem that was found.
+    pub fn check(&self) -> Result<(), Error> {
+        let problems = self.problems();
+        if problems.is_empty() { Ok(()) } else { Err(Error::Settings(problems)) }
     }
 
-    fn check_tls(&self) -> Result<(), Error> {
-        let (cert, key, client_ca) = (is_set(&self.tls_cert), is_set(&self.tls_key), is_set(&self.tls_client_ca));
-        if cert != key {
-            let (name, other) = if cert { ("tls_key", "tls_cert") } else { ("tls_cert", "tls_key") };
-            return Err(senseless(name, format!("must be given with {other}: TLS needs both")));
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        self.check_ranges(&mut problems);
+        let relations = [check_sizes, check_tls, check_tokens, check_issuers, check_retained_rooms, check_exposure];
+        for check in relations {
+            check(self, &mut problems);
         }
-        if client_ca && !cert {
-            return Err(senseless("tls_cert", "must be given with tls_client_ca: only TLS knows certificates"));
-        }
-        Ok(())
-    }
-
-    fn check_tokens(&self) -> Result<(), Error> {
-        for (name, value) in [("issuer", &self.issuer), ("audience", &self.audience)] {
-            if value.is_empty() {
-                return Err(senseless(name, "must not be empty"));
-            }
-        }
-        for (index, other) in self.issuers.iter().enumerate() {
-            let name = &other.issuer;
-            if name.is_empty() {
-                return Err(senseless("issuers", "must each name their issuer"));
-            }
-            let before = self.issuers.iter().take(index);
-            if *name == self.issuer || before.into_iter().any(|before| before.issuer == *name) {
-                // One issuer, one kind of key: or a public key could be taken for a secret.
-                return Err(senseless(
-                    "issuers",
-                    format!("must not name {name:?} twice, nor this server's own issuer"),
-                ));
-            }
-            if other.jwks_url.is_empty() != is_set(&other.hs256_secret_file) {
-                return Err(senseless("issuers", format!("must give {name:?} either jwks_url or hs256_secret_file")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever can reach the server must have to say who he is, and must be able to do so in secret.
-    fn check_exposure(&self) -> Result<(), Error> {
-        if self.listen.ip().is_loopback() || self.insecure {
-            return Ok(());
-        }
-        let reason = match (self.auth, self.has_tls()) {
-            (AuthMode::Token, true) => return Ok(()),
-            (AuthMode::Token, false) => {
-                "is not a loopback address, and passwords and tokens would be sent in the clear: give --tls-cert and --tls-key \
-                 (`rialto cert --dev` makes some to try), or --insecure behind a proxy that does TLS"
-            }
-            (AuthMode::Open, _) => {
-                "is not a loopback address, and nobody has to say who he is: give --auth token, or --insecure if that is meant"
-            }
-        };
-        Err(senseless("listen", reason))
-    }
-
-    /// A certificate is given.
-    #[must_use]
-    pub fn has_tls(&self) -> bool {
-        is_set(&self.tls_cert)
+        problems
     }
 }
 
-fn is_set(path: &Path) -> bool {
-    !path.as_os_str().is_empty()
+fn check_sizes(config: &Config, problems: &mut Vec<Problem>) {
+    let (frame, text) = (config.limits.max_chat_frame_bytes, config.limits.max_text_bytes);
+    if frame < text {
+        let reason = format!("must be at least limits.max_text_bytes, which is {text}");
+        problems.push(Problem::of_value("limits.max_chat_frame_bytes", frame, reason));
+    }
 }
 
-fn senseless(name: &'static str, reason: impl Into<String>) -> Error {
-    Error::Senseless { name, reason: reason.into() }
+fn check_tls(config: &Config, problems: &mut Vec<Problem>) {
+    let [cert, key, client_ca] = [&config.tls.cert, &config.tls.key, &config.tls.client_ca].map(|path| is_set(path));
+    if cert != key {
+        let (missing, given) = if cert { ("tls.key", "tls.cert") } else { ("tls.cert", "tls.key") };
+        problems.push(Problem::new(missing, format!("must be set together with {given}: TLS needs both")));
+    }
+    if client_ca && !cert && !key {
+        let reason = "must be set together with tls.client_ca: clients present certificates only over TLS";
+        problems.push(Problem::new("tls.cert", reason));
+    }
+}
+
+fn check_tokens(config: &Config, problems: &mut Vec<Problem>) {
+    for (name, value) in [("auth.issuer", &config.auth.issuer), ("auth.audience", &config.auth.audience)] {
+        if value.is_empty() {
+            problems.push(Problem::new(name, "must not be empty"));
+        }
+    }
+}
+
+fn check_issuers(config: &Config, problems: &mut Vec<Problem>) {
+    let mut wrong = |reason: String| problems.push(Problem::new("auth.issuers", reason));
+    // An issuer has one kind of key: otherwise a public key could be taken for a shared secret.
+    let mut known = vec![&config.auth.issuer];
+    for other in &config.auth.issuers {
+        let name = &other.issuer;
+        if name.is_empty() {
+            wrong("must give each element an `issuer`".into());
+            continue;
+        }
+        if known.contains(&name) {
+            wrong(format!("must not name {name:?} twice, nor this server's own issuer (auth.issuer)"));
+        }
+        if other.jwks_url.is_empty() != is_set(&other.hs256_secret_file) {
+            wrong(format!("must give {name:?} either jwks_url or hs256_secret_file"));
+        }
+        known.push(name);
+    }
+}
+
+fn check_retained_rooms(config: &Config, problems: &mut Vec<Problem>) {
+    for name in config.retention.rooms.keys() {
+        if let Err(error) = RoomName::new(name) {
+            problems.push(Problem::new("retention.rooms", format!("names the room {name:?}, but {error}")));
+        }
+    }
+}
+
+/// Callers that are not on this machine must be authenticated, and must not send their secrets in the clear.
+fn check_exposure(config: &Config, problems: &mut Vec<Problem>) {
+    if config.listen.ip().is_loopback() || config.insecure {
+        return;
+    }
+    let reason = match (config.auth.mode, config.tls.is_enabled()) {
+        (AuthMode::Token, true) => return,
+        (AuthMode::Token, false) => {
+            "is not a loopback address, and passwords and tokens would be sent in the clear: give --tls-cert and --tls-key \
+             (`rialto cert --dev` makes some to try), or --insecure behind a proxy that terminates TLS"
+        }
+        (AuthMode::Open, _) => {
+            "is not a loopback address, and callers are not authenticated: give --auth token, or --insecure if every peer on that \
+             network may do everything"
+        }
+    };
+    problems.push(Problem::of_value("listen", config.listen, reason));
 }

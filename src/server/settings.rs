@@ -1,94 +1,86 @@
 //! What each part is told of the configuration.
 
 use std::{
-    num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
     auth,
-    config::{self, AuthMode, Config, Retained},
+    config::{Config, Limit},
     engine::{Retention, RetentionLimits, embedded},
     hub, limit, net, rpc,
     types::RoomName,
     users,
 };
 
-pub(super) fn embedded(config: &Config, folder: PathBuf) -> Result<embedded::Settings, config::Error> {
-    Ok(embedded::Settings {
+pub(super) fn embedded(config: &Config, folder: PathBuf) -> embedded::Settings {
+    embedded::Settings {
         folder,
-        queue_drafts: config.max_queued_messages,
-        queue_bytes: config.max_queued_bytes,
-        feed_groups: config.max_queued_groups,
-        page_bytes: config.max_page_bytes,
-        file_bytes: config.max_file_bytes,
-        rooms: config.max_rooms,
-        rooms_per_user: if config.auth == AuthMode::Token { config.max_rooms_per_user } else { 0 },
-        readers: config.max_readers,
-        retention: retention(config)?,
-    })
+        queue_drafts: config.storage.max_queued_messages,
+        queue_bytes: config.storage.max_queued_bytes,
+        feed_groups: config.storage.max_queued_groups,
+        page_bytes: config.storage.max_page_bytes,
+        file_bytes: config.storage.max_file_bytes.0,
+        rooms: config.storage.max_rooms,
+        rooms_per_user: if config.auth.is_required() { config.storage.max_rooms_per_user } else { 0 },
+        readers: config.storage.max_readers,
+        retention: retention(config),
+    }
 }
 
-/// What only the parts can tell to be wrong.
-pub(super) fn check(config: &Config) -> Result<(), config::Error> {
-    retention(config).map(drop)
-}
-
-fn retention(config: &Config) -> Result<Retention, config::Error> {
-    let limits = |seconds, messages| RetentionLimits {
-        age: (seconds > 0).then(|| Duration::from_secs(seconds)),
-        messages: NonZeroU64::new(messages),
+fn retention(config: &Config) -> Retention {
+    let limits = |seconds: Limit, messages: Limit| RetentionLimits {
+        age: seconds.get().map(|seconds| Duration::from_secs(seconds.get())),
+        messages: messages.get(),
     };
-    let rooms = config.retain_rooms.iter().map(|(name, Retained { seconds, messages })| {
-        let named = RoomName::new(name).map_err(|bad| config::Error::Senseless {
-            name: "retain_rooms",
-            reason: format!("names the room {name:?}, but {bad}"),
+    // `Config::check` accepts only names of rooms.
+    let rooms =
+        config.retention.rooms.iter().filter_map(|(name, retained)| {
+            Some((RoomName::new(name).ok()?, limits(retained.seconds, retained.messages)))
         });
-        Ok((named?, limits(*seconds, *messages)))
-    });
-    Ok(Retention {
-        limits: limits(config.retain_seconds, config.retain_messages),
-        rooms: rooms.collect::<Result<_, config::Error>>()?,
-        interval: Duration::from_secs(config.retain_interval_seconds),
-    })
+    Retention {
+        limits: limits(config.retention.seconds, config.retention.messages),
+        rooms: rooms.collect(),
+        interval: Duration::from_secs(config.retention.interval_seconds),
+    }
 }
 
 pub(super) fn hub(config: &Config) -> hub::Settings {
     hub::Settings {
-        ring_batches: config.max_ring_batches,
-        ring_bytes: config.max_ring_bytes,
-        inbox: config.max_queued_joins,
-        open_rooms: config.max_open_rooms,
-        memberships: config.max_memberships,
-        memberships_per_user: (config.auth == AuthMode::Token).then_some(config.max_memberships_per_caller),
-        rooms_per_stream: config.max_rooms_per_stream,
-        members_per_room: config.max_members_per_room,
-        presence_max: config.presence_max,
-        history_bytes: config.max_history_bytes,
-        waiting_changes: config.max_waiting_changes,
-        watchers: config.max_watchers,
+        ring_batches: config.rooms.max_ring_batches,
+        ring_bytes: config.rooms.max_ring_bytes,
+        inbox: config.rooms.max_queued_joins,
+        open_rooms: config.rooms.max_open_rooms,
+        memberships: config.rooms.max_memberships,
+        memberships_per_user: (config.auth.is_required()).then_some(config.rooms.max_memberships_per_caller),
+        rooms_per_stream: config.rooms.max_rooms_per_stream,
+        members_per_room: config.rooms.max_members_per_room,
+        presence_max: config.rooms.presence_max,
+        history_bytes: config.rooms.max_history_bytes,
+        waiting_changes: config.rooms.max_waiting_changes,
+        watchers: config.rooms.max_watchers,
     }
 }
 
 pub(super) fn users(config: &Config) -> users::Settings {
     users::Settings {
-        batches: config.max_bulk_calls,
-        users_per_batch: config.max_users_per_call,
-        passwords_per_batch: config.max_passwords_per_call,
-        concurrent_hashes: config.max_concurrent_hashes,
-        concurrent_logins: config.max_concurrent_logins,
-        queued_logins: config.max_queued_logins,
-        queued_hashes: config.max_queued_hashes,
-        watchers: config.max_watchers,
-        waiting_changes: config.max_waiting_changes,
+        batches: config.users.max_bulk_calls,
+        users_per_batch: config.users.max_users_per_call,
+        passwords_per_batch: config.users.max_passwords_per_call,
+        concurrent_hashes: config.users.max_concurrent_hashes,
+        concurrent_logins: config.users.max_concurrent_logins,
+        queued_logins: config.users.max_queued_logins,
+        queued_hashes: config.users.max_queued_hashes,
+        watchers: config.users.max_watchers,
+        waiting_changes: config.users.max_waiting_changes,
     }
 }
 
 pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
-    let issuers = config.issuers.iter().map(|other| auth::Issuer {
+    let issuers = config.auth.issuers.iter().map(|other| auth::Issuer {
         issuer: other.issuer.clone(),
-        audience: if other.audience.is_empty() { config.audience.clone() } else { other.audience.clone() },
+        audience: if other.audience.is_empty() { config.auth.audience.clone() } else { other.audience.clone() },
         keys: if other.jwks_url.is_empty() {
             auth::KeySource::SecretFile(other.hs256_secret_file.clone())
         } else {
@@ -96,105 +88,106 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
         },
     });
     auth::Settings {
-        key_folder: (config.auth == AuthMode::Token).then(|| folder.to_owned()),
-        issuer: config.issuer.clone(),
-        audience: config.audience.clone(),
+        key_folder: (config.auth.is_required()).then(|| folder.to_owned()),
+        issuer: config.auth.issuer.clone(),
+        audience: config.auth.audience.clone(),
         issuers: issuers.collect(),
-        jwks_interval: Duration::from_secs(config.jwks_interval_seconds),
-        access_token: Duration::from_secs(config.access_token_seconds),
-        refresh_token: Duration::from_secs(config.refresh_token_seconds),
-        sessions_per_user: config.max_sessions_per_user,
-        open_registration: config.open_registration,
-        without_token: Duration::from_secs(config.without_token_seconds),
+        jwks_interval: Duration::from_secs(config.auth.jwks_interval_seconds),
+        access_token: Duration::from_secs(config.auth.access_token_seconds),
+        refresh_token: Duration::from_secs(config.auth.refresh_token_seconds),
+        sessions_per_user: config.auth.max_sessions_per_user,
+        open_registration: config.auth.open_registration,
+        without_token: Duration::from_secs(config.auth.unauthenticated_call_seconds),
     }
 }
 
 /// In open mode nobody is counted.
 pub(super) fn limit(config: &Config) -> limit::Settings {
-    if config.auth == AuthMode::Open {
+    if !config.auth.is_required() {
         return limit::Settings::default();
     }
     limit::Settings {
-        calls_per_caller: NonZeroU32::new(config.max_calls_per_second_per_caller),
-        calls_per_address: NonZeroU32::new(config.max_calls_per_second_per_address),
-        messages_per_caller: NonZeroU32::new(config.max_messages_per_second_per_caller),
-        messages_per_address: NonZeroU32::new(config.max_messages_per_second_per_address),
-        burst_seconds: config.rate_burst_seconds,
-        logins_per_user: NonZeroU32::new(config.max_logins_per_minute_per_user),
-        logins_per_user_and_address: NonZeroU32::new(config.max_logins_per_minute_per_user_and_address),
-        logins_per_address: NonZeroU32::new(config.max_logins_per_minute_per_address),
-        registrations_per_address: NonZeroU32::new(config.max_registrations_per_hour_per_address),
-        counters: config.rate_counters,
+        calls_per_caller: config.rates.calls_per_second_per_caller.get_u32(),
+        calls_per_address: config.rates.calls_per_second_per_address.get_u32(),
+        messages_per_caller: config.rates.messages_per_second_per_caller.get_u32(),
+        messages_per_address: config.rates.messages_per_second_per_address.get_u32(),
+        burst_seconds: config.rates.burst_seconds,
+        logins_per_user: config.rates.logins_per_minute_per_user.get_u32(),
+        logins_per_user_and_address: config.rates.logins_per_minute_per_user_and_address.get_u32(),
+        logins_per_address: config.rates.logins_per_minute_per_address.get_u32(),
+        registrations_per_address: config.rates.registrations_per_hour_per_address.get_u32(),
+        counters: config.rates.counters,
     }
 }
 
 pub(super) fn rpc(config: &Config) -> rpc::Settings {
     rpc::Settings {
-        chat_frame_bytes: config.max_chat_frame_bytes,
-        frame_bytes: config.max_frame_bytes,
-        text_bytes: config.max_text_bytes,
-        reply_bytes: config.max_reply_bytes,
-        inflight_per_stream: config.max_inflight_per_stream,
-        inflight_bytes_per_stream: config.max_inflight_bytes_per_stream,
-        rooms_per_stream: config.max_rooms_per_stream,
+        chat_frame_bytes: config.limits.max_chat_frame_bytes,
+        frame_bytes: config.limits.max_frame_bytes,
+        text_bytes: config.limits.max_text_bytes,
+        reply_bytes: config.limits.max_reply_bytes,
+        inflight_per_stream: config.limits.max_inflight_per_stream,
+        inflight_bytes_per_stream: config.limits.max_inflight_bytes_per_stream,
+        rooms_per_stream: config.rooms.max_rooms_per_stream,
     }
 }
 
 pub(super) fn tls(config: &Config) -> Option<net::TlsFiles> {
     let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     Some(net::TlsFiles {
-        cert: given(&config.tls_cert)?,
-        key: given(&config.tls_key)?,
-        client_ca: given(&config.tls_client_ca),
+        cert: given(&config.tls.cert)?,
+        key: given(&config.tls.key)?,
+        client_ca: given(&config.tls.client_ca),
     })
 }
 
 pub(super) fn net(config: &Config) -> net::Settings {
     net::Settings {
-        connections: config.max_connections,
-        connections_per_address: config.max_connections_per_address,
-        limit_loopback: config.limit_loopback,
-        tls_handshake: Duration::from_secs(config.tls_handshake_seconds),
-        first_bytes: Duration::from_secs(config.first_bytes_seconds),
-        concurrent_streams: config.max_streams_per_connection,
-        local_error_resets: config.max_local_error_resets,
-        pending_accept_resets: config.max_pending_accept_resets,
-        header_list_bytes: config.max_header_list_bytes,
-        stream_window: config.stream_window_bytes,
-        connection_window: config.connection_window_bytes,
-        send_buffer: config.send_buffer_bytes,
-        keepalive_interval: Duration::from_secs(config.keepalive_interval_seconds),
-        keepalive_timeout: Duration::from_secs(config.keepalive_timeout_seconds),
+        connections: config.http.max_connections,
+        connections_per_address: config.http.max_connections_per_address,
+        limit_loopback: config.http.limit_loopback,
+        tls_handshake: Duration::from_secs(config.tls.handshake_seconds),
+        first_bytes: Duration::from_secs(config.http.first_bytes_seconds),
+        concurrent_streams: config.http.max_streams_per_connection,
+        local_error_resets: config.http.max_local_error_resets,
+        pending_accept_resets: config.http.max_pending_accept_resets,
+        header_list_bytes: config.http.max_header_list_bytes,
+        stream_window: config.http.stream_window_bytes,
+        connection_window: config.http.connection_window_bytes,
+        send_buffer: config.http.send_buffer_bytes,
+        keepalive_interval: Duration::from_secs(config.http.keepalive_interval_seconds),
+        keepalive_timeout: Duration::from_secs(config.http.keepalive_timeout_seconds),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
+    use crate::config::{self, AuthMode, Retained};
 
     #[test]
     fn the_rooms_of_a_user_are_limited_where_users_are_known() {
-        let of_user = |auth| {
-            let config = Config { auth, max_rooms_per_user: 7, ..Config::default() };
-            embedded(&config, PathBuf::new()).unwrap().rooms_per_user
+        let of_user = |mode| {
+            let mut config = Config::default();
+            config.auth.mode = mode;
+            config.storage.max_rooms_per_user = 7;
+            embedded(&config, PathBuf::new()).rooms_per_user
         };
         assert_eq!([AuthMode::Open, AuthMode::Token].map(of_user), [0, 7]);
     }
 
     #[test]
     fn what_rooms_keep_is_as_configured_and_0_is_without_limit() {
-        let all = retention(&Config::default()).unwrap();
-        assert_eq!(all, Retention::default());
-        let rooms = [("all", 0, 0), ("hour", 3600, 0), ("ten", 0, 10)];
-        let rooms = rooms.map(|(name, seconds, messages)| (name.to_owned(), Retained { seconds, messages }));
-        let config = Config {
-            retain_seconds: 60,
-            retain_messages: 100,
-            retain_rooms: rooms.into(),
-            retain_interval_seconds: 3,
-            ..Config::default()
-        };
-        let retention = retention(&config).unwrap();
+        let mut config = Config::default();
+        assert_eq!(retention(&config), Retention::default());
+        let rooms = [("all", 0, 0), ("hour", 3600, 0), ("ten", 0, 10)].map(|(name, seconds, messages)| {
+            (name.to_owned(), Retained { seconds: Limit(seconds), messages: Limit(messages) })
+        });
+        config.retention =
+            config::Retention { seconds: Limit(60), messages: Limit(100), rooms: rooms.into(), interval_seconds: 3 };
+        let retention = retention(&config);
         let kept = |room| {
             let RetentionLimits { age, messages } = retention.of(&RoomName::new(room).unwrap());
             (age.map_or(0, |age| age.as_secs()), messages.map_or(0, NonZeroU64::get))

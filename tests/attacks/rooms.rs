@@ -59,7 +59,7 @@ fn answers<const N: usize>(counts: [(&str, usize); N]) -> Answers {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_of_ten_thousand_rooms_are_rejected_above_the_limits() {
-    let mut siege = Siege::begin_with(&["max_open_rooms=2500"]).await;
+    let mut siege = Siege::begin_with(&["rooms.max_open_rooms=2500"]).await;
     let address = siege.address().to_string();
     let first = joins(&address, 0..NAMES).await;
     siege.serves_others().await;
@@ -70,13 +70,13 @@ async fn joins_of_ten_thousand_rooms_are_rejected_above_the_limits() {
     assert_eq!(second.1, first.1);
     // The bystander is in one.
     assert_eq!(third.1, answers([("JOINED", 499), ("TOO_MANY_OPEN_ROOMS", 9_501)]));
-    // A room that somebody is in takes about 3 KiB (`max_open_rooms`), in a release.
+    // A room that somebody is in takes about 3 KiB (`rooms.max_open_rooms`), in a release.
     siege.withstood("joins of 10,000 rooms", LITTLE + 2_500 * 6 * KIB).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishing_in_ten_thousand_rooms_makes_no_more_than_may_be() {
-    let mut siege = Siege::begin_with(&["max_rooms=1000"]).await;
+    let mut siege = Siege::begin_with(&["storage.max_rooms=1000"]).await;
     let service = ChatServiceClient::new(connection(siege.address()).await);
     let publish = |n| {
         let mut service = service.clone();

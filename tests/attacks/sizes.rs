@@ -18,7 +18,7 @@ const SAID: usize = 64 * 1024;
 const CONNECTIONS: usize = 8;
 const STREAMS: usize = 125;
 
-/// Of these, as many as `max_unfinished_bytes` has places for.
+/// Of these, as many as `limits.max_incomplete_bytes` has places for.
 const PLACES: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,8 @@ fn ways() -> Vec<(Vec<u8>, Vec<u8>)> {
 async fn sockets_that_are_silent_or_slow_are_closed() {
     // Both processes need the descriptors.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let settings = ["first_bytes_seconds=1", "keepalive_interval_seconds=1", "keepalive_timeout_seconds=3"];
+    let settings =
+        ["http.first_bytes_seconds=1", "http.keepalive_interval_seconds=1", "http.keepalive_timeout_seconds=3"];
     let mut siege = Siege::begin_with(&settings).await;
     let address = siege.address();
     let ways = ways();

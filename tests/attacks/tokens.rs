@@ -47,11 +47,11 @@ async fn forged_tokens_without_end_let_nobody_in() {
 async fn guesses_at_passwords_take_no_more_than_their_share() {
     // As if the guesses came from ever other addresses.
     let settings = [
-        "max_logins_per_minute_per_user=0",
-        "max_logins_per_minute_per_user_and_address=0",
-        "max_logins_per_minute_per_address=0",
-        "max_concurrent_logins=1",
-        "max_queued_logins=4",
+        "rates.logins_per_minute_per_user=0",
+        "rates.logins_per_minute_per_user_and_address=0",
+        "rates.logins_per_minute_per_address=0",
+        "users.max_concurrent_logins=1",
+        "users.max_queued_logins=4",
     ];
     let mut siege = Siege::begin_with_tokens(&settings).await;
     let mut by = By::over(connection(siege.address()).await, None);

@@ -262,7 +262,7 @@ async fn bad_room_names_in_the_metadata_fail_the_call() {
 
 #[tokio::test]
 async fn more_rooms_than_a_stream_may_have_fail_the_call() {
-    let hub = Hub::start_with(|config| config.max_rooms_per_stream = 2).await;
+    let hub = Hub::start_with(|config| config.rooms.max_rooms_per_stream = 2).await;
     let mut client = hub.client().await;
     let refusal = Refusal::of(&Chat::open(&mut client, Some("a,b,c")).await.err().unwrap());
     assert_eq!(refusal, Refusal::new(Code::InvalidArgument, "INVALID_ROOMS").field("rialto-rooms"));
@@ -299,7 +299,7 @@ async fn an_empty_list_of_rooms_is_no_room() {
 
 #[tokio::test]
 async fn a_room_more_than_may_exist_is_rejected_until_later() {
-    let hub = Hub::start_with(|config| config.max_rooms = 1).await;
+    let hub = Hub::start_with(|config| config.storage.max_rooms = 1).await;
     let mut chat = hub.chat("den,attic").await;
     chat.say("den", "ada", "first").await;
     assert_eq!(texts(&chat.take(1).await), ["first"]);
@@ -315,7 +315,7 @@ async fn a_room_more_than_may_exist_is_rejected_until_later() {
 
 #[tokio::test]
 async fn a_stream_more_than_may_be_is_refused_until_one_ends() {
-    let hub = Hub::start_with(|config| config.max_streams = 1).await;
+    let hub = Hub::start_with(|config| config.limits.max_streams = 1).await;
     let first = hub.chat("den").await;
     let mut client = hub.client().await;
     let status = Chat::open(&mut client, Some("den")).await.err().unwrap();
@@ -327,7 +327,7 @@ async fn a_stream_more_than_may_be_is_refused_until_one_ends() {
 
 #[tokio::test]
 async fn an_open_room_more_than_may_be_is_refused_until_one_is_left() {
-    let hub = Hub::start_with(|config| config.max_open_rooms = 1).await;
+    let hub = Hub::start_with(|config| config.rooms.max_open_rooms = 1).await;
     let den = hub.chat("den").await;
     let refused = Chat::open(&mut hub.client().await, Some("attic")).await.map(drop).unwrap_err();
     assert_eq!(Refusal::of(&refused), Refusal::new(Code::ResourceExhausted, "TOO_MANY_OPEN_ROOMS").retry());
@@ -339,7 +339,7 @@ async fn an_open_room_more_than_may_be_is_refused_until_one_is_left() {
 
 #[tokio::test]
 async fn a_membership_more_than_may_be_is_refused_until_one_ends() {
-    let hub = Hub::start_with(|config| config.max_memberships = 3).await;
+    let hub = Hub::start_with(|config| config.rooms.max_memberships = 3).await;
     let first = hub.chat("den,attic").await;
     let mut client = hub.client().await;
     let status = Chat::open(&mut client, Some("den,attic")).await.err().unwrap();

@@ -147,7 +147,7 @@ async fn paging_sees_everything_once_in_either_direction() {
 
 #[tokio::test]
 async fn long_messages_end_a_page_early_and_are_all_seen() {
-    let hub = Hub::start_with(|config| config.max_page_bytes = 10_000).await;
+    let hub = Hub::start_with(|config| config.storage.max_page_bytes = 10_000).await;
     let mut service = hub.service().await;
     let mut all = Vec::new();
     for n in 0..40_usize {
@@ -161,7 +161,7 @@ async fn long_messages_end_a_page_early_and_are_all_seen() {
     assert!(messages == all && sizes.len() > 5, "{sizes:?}");
 
     // Shorter than a single message.
-    let hub = Hub::start_in(hub.shutdown_with(service).await, |config| config.max_page_bytes = 1).await;
+    let hub = Hub::start_in(hub.shutdown_with(service).await, |config| config.storage.max_page_bytes = 1).await;
     let mut service = hub.service().await;
     let (messages, sizes) = all_forwards(&mut service, "den", 0).await;
     assert!(messages == all && sizes.iter().all(|size| *size == 1), "{sizes:?}");

@@ -154,7 +154,7 @@ async fn d9_a_watch_ends_at_once_with_the_drain() {
 
 #[tokio::test]
 async fn d7_watchers_are_limited_and_give_their_place_back() {
-    let hub = Hub::start_with(|config| config.max_watchers = 2).await;
+    let hub = Hub::start_with(|config| config.rooms.max_watchers = 2).await;
     let mut service = hub.service().await;
     let first = list_rooms(&mut service, true).await.unwrap();
     let _second = list_rooms(&mut service, true).await.unwrap();
@@ -172,7 +172,7 @@ async fn d7_watchers_are_limited_and_give_their_place_back() {
 
 #[tokio::test]
 async fn a_watcher_that_is_too_far_behind_is_told_to_list_anew() {
-    let hub = Hub::start_with(|config| config.max_waiting_changes = 3).await;
+    let hub = Hub::start_with(|config| config.rooms.max_waiting_changes = 3).await;
     let mut service = hub.service().await;
     let mut watch = list_rooms(&mut service, true).await.unwrap();
     // More rooms in one go than may wait for it.

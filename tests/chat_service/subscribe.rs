@@ -96,7 +96,7 @@ async fn a_subscriber_is_told_who_is_there_and_is_somebody_itself() {
 
 #[tokio::test]
 async fn a_bad_subscription_is_refused_with_the_place_of_what_is_wrong() {
-    let hub = Hub::start_with(|config| config.max_rooms_per_stream = 3).await;
+    let hub = Hub::start_with(|config| config.rooms.max_rooms_per_stream = 3).await;
     let den = || position("den", live());
     let invalid = |reason: &str, field: &str| Refusal::new(Code::InvalidArgument, reason).field(field);
     let rows = [
@@ -144,7 +144,7 @@ async fn a_subscriber_that_cancels_or_vanishes_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_subscriber_has_a_place_among_the_streams() {
-    let hub = Hub::start_with(|config| config.max_streams = 2).await;
+    let hub = Hub::start_with(|config| config.limits.max_streams = 2).await;
     let mut service = hub.service().await;
     let first = subscribe(&mut service, vec![position("den", live())]).await.unwrap();
     let _second = hub.chat("den").await;
@@ -159,7 +159,7 @@ async fn a_subscriber_has_a_place_among_the_streams() {
 
 #[tokio::test]
 async fn a_subscription_that_is_not_sent_has_a_place_among_the_streams_too() {
-    let hub = Hub::start_with(|config| config.max_streams = 1).await;
+    let hub = Hub::start_with(|config| config.limits.max_streams = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let call = raw.call(SUBSCRIBE, None).await;
     hub.counts_become(|counts| counts.chats == 1).await;

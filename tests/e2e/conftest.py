@@ -52,7 +52,7 @@ class Server:
 
     def start(self) -> None:
         command = [self._binary, "serve", "--listen", self.address, "--data", self.data, *self.arguments]
-        self._program = Program(command, environment={"RIALTO_LOG": "debug"})
+        self._program = Program(command, environment={"RIALTO_LOGGING__FILTER": "debug"})
         self._programs.append(self._program)
         line = self._program.wait_for_output(lambda _: True)
         listening = LISTENING.fullmatch(line)

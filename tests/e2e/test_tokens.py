@@ -10,8 +10,8 @@ from programs import Ended
 from test_resume import go_on_through_restarts
 
 # Of access tokens, so that they have to be renewed while a test looks.
-SHORT_LIFE = "access_token_seconds=3"
-NO_RATES = ("max_messages_per_second_per_caller=0", "max_messages_per_second_per_address=0")
+SHORT_LIFE = "auth.access_token_seconds=3"
+NO_RATES = ("rates.messages_per_second_per_caller=0", "rates.messages_per_second_per_address=0")
 
 
 @pytest.fixture(params=list(EXAMPLES))
@@ -63,7 +63,7 @@ def test_nobody_speaks_as_somebody_else(guarded: Guarded, language: str) -> None
 
 @pytest.mark.parametrize("sessions", ["go on", "end too"])
 def test_three_languages_chat_on_past_the_expiry_of_their_tokens(binary: Path, tmp_path: Path, sessions: str) -> None:
-    settings = [SHORT_LIFE, *(["refresh_token_seconds=1"] if sessions == "end too" else [])]
+    settings = [SHORT_LIFE, *(["auth.refresh_token_seconds=1"] if sessions == "end too" else [])]
     with guard(binary, tmp_path, *settings) as guarded:
         lines = [[f"{language} speaks {when}" for language in EXAMPLES] for when in ("early", "late")]
         expect = str(sum(map(len, lines)))
@@ -105,7 +105,7 @@ def test_three_languages_outlive_their_server_and_stay_logged_in(binary: Path, t
 
 
 def test_who_says_too_much_is_slowed_down_and_loses_nothing(binary: Path, tmp_path: Path, language: str) -> None:
-    with guard(binary, tmp_path, "max_messages_per_second_per_caller=50", "rate_burst_seconds=1") as guarded:
+    with guard(binary, tmp_path, "rates.messages_per_second_per_caller=50", "rates.burst_seconds=1") as guarded:
         lines = [f"much to say {i}" for i in range(200)]
         chat = guarded.user(language).start("chat")
         try:

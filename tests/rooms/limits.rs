@@ -37,7 +37,7 @@ async fn assert_limited(hub: &Hub, free: usize, reason: &str) {
 
 #[tokio::test]
 async fn d7_the_rooms_of_a_stream_are_limited() {
-    let hub = Hub::start_with(|config| config.max_rooms_per_stream = 3).await;
+    let hub = Hub::start_with(|config| config.rooms.max_rooms_per_stream = 3).await;
     assert_limited(&hub, 3, "TOO_MANY_ROOMS_PER_STREAM").await;
     let mut chat = hub.chat("a,b,c").await;
     chat.send(join("d", live())).await;
@@ -46,19 +46,19 @@ async fn d7_the_rooms_of_a_stream_are_limited() {
 
 #[tokio::test]
 async fn d7_the_rooms_that_somebody_is_in_are_limited() {
-    let hub = Hub::start_with(|config| config.max_open_rooms = 2).await;
+    let hub = Hub::start_with(|config| config.rooms.max_open_rooms = 2).await;
     assert_limited(&hub, 2, "TOO_MANY_OPEN_ROOMS").await;
 }
 
 #[tokio::test]
 async fn d7_the_places_in_rooms_are_limited() {
-    let hub = Hub::start_with(|config| config.max_memberships = 2).await;
+    let hub = Hub::start_with(|config| config.rooms.max_memberships = 2).await;
     assert_limited(&hub, 2, "TOO_MANY_MEMBERSHIPS").await;
 }
 
 #[tokio::test]
 async fn d7_the_members_of_a_room_are_limited() {
-    let hub = Hub::start_with(|config| config.max_members_per_room = 2).await;
+    let hub = Hub::start_with(|config| config.rooms.max_members_per_room = 2).await;
     let (mut one, mut two) = (hub.chat("den").await, hub.chat("").await);
     two.join("den", live()).await;
     let mut late = hub.chat("attic").await;

@@ -23,7 +23,7 @@ use crate::support::{
 
 /// A server that waits a second for whoever does not read.
 async fn impatient() -> Hub {
-    Hub::start_with(|config| config.slow_reader_seconds = 1).await
+    Hub::start_with(|config| config.limits.slow_reader_seconds = 1).await
 }
 
 /// One who wants to know who comes and goes in the den.
@@ -130,8 +130,8 @@ async fn a_stream_that_has_nothing_to_deliver_is_never_reset() {
 async fn a_reader_that_is_slow_but_steady_is_never_reset() {
     const N: usize = 300;
     let hub = Hub::start_with(|config| {
-        config.slow_reader_seconds = 2;
-        config.max_ring_batches = 4;
+        config.limits.slow_reader_seconds = 2;
+        config.rooms.max_ring_batches = 4;
     })
     .await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -155,8 +155,8 @@ async fn a_reader_that_is_slow_but_steady_is_never_reset() {
 #[tokio::test]
 async fn peers_that_no_longer_answer_are_gone_and_their_rooms_are_told() {
     let hub = Hub::start_with(|config| {
-        config.keepalive_interval_seconds = 1;
-        config.keepalive_timeout_seconds = 1;
+        config.http.keepalive_interval_seconds = 1;
+        config.http.keepalive_timeout_seconds = 1;
     })
     .await;
     let mut watcher = Watcher::of(&hub).await;

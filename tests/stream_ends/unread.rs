@@ -41,7 +41,7 @@ async fn unread(hub: &Hub, raw: &mut Raw) -> Call {
 #[tokio::test]
 async fn a_stream_that_does_not_read_harms_nobody_and_is_sent_on_from_the_log() {
     const N: usize = 200;
-    let hub = Hub::start_with(|config| config.max_ring_batches = 4).await;
+    let hub = Hub::start_with(|config| config.rooms.max_ring_batches = 4).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut slow = raw.chat("den").await;
     let mut neighbour = raw.chat("den").await;
@@ -72,8 +72,8 @@ async fn what_all_rings_hold_is_bounded_and_only_those_who_lag_pay_for_it() {
     const N: usize = 200;
     const LIMIT: usize = 256 * 1024;
     let hub = Hub::start_with(|config| {
-        config.max_ring_batches = 4096;
-        config.max_ring_bytes = LIMIT;
+        config.rooms.max_ring_batches = 4096;
+        config.rooms.max_ring_bytes = LIMIT;
     })
     .await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -195,7 +195,7 @@ const HELD: usize = 2 << 20;
 
 /// A server in which nobody lags: what is not lost here, flow control has held back.
 async fn hub() -> Hub {
-    Hub::start_with(|config| config.max_ring_batches = 1 << 15).await
+    Hub::start_with(|config| config.rooms.max_ring_batches = 1 << 15).await
 }
 
 #[tokio::test]

@@ -122,9 +122,9 @@ impl Files {
 
     /// For a server in this process.
     pub fn configure(&self, config: &mut Config) {
-        (config.tls_cert, config.tls_key) = (self.path("cert"), self.path("key"));
+        (config.tls.cert, config.tls.key) = (self.path("cert"), self.path("key"));
         if self.path("ca").exists() {
-            config.tls_client_ca = self.path("ca");
+            config.tls.client_ca = self.path("ca");
         }
     }
 

@@ -41,7 +41,7 @@ impl Process {
 
     async fn start(mut command: Command, data: &Path, args: &[&str]) -> Self {
         let mut child = command
-            .env("RIALTO_LOG", logs::LEVEL)
+            .env("RIALTO_LOGGING__FILTER", logs::LEVEL)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(args)

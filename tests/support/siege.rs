@@ -61,7 +61,8 @@ impl Siege {
     /// The same on a server that asks for tokens, and counts nobody's calls.
     pub async fn begin_with_tokens(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let uncounted = ["max_calls_per_second_per_caller=0", "max_calls_per_second_per_address=0", "auth=token"];
+        let uncounted =
+            ["rates.calls_per_second_per_caller=0", "rates.calls_per_second_per_address=0", "auth.mode=token"];
         let server = Process::serve_with(folder.path(), &args(&[&uncounted, settings].concat())).await;
         let token = tokens::admin(folder.path());
         Self::of(server, folder, Some(token)).await

@@ -37,7 +37,7 @@ impl Hub {
     /// A server that asks for tokens.
     pub async fn with_tokens(adjust: impl FnOnce(&mut Config)) -> Self {
         Self::start_with(|config| {
-            config.auth = AuthMode::Token;
+            config.auth.mode = AuthMode::Token;
             adjust(config);
         })
         .await

@@ -60,7 +60,7 @@ async fn in_open_mode_a_caller_is_whom_its_certificate_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_good_only_with_the_certificate_of_whom_it_names() {
-    let mutual = Mutual::start(|config| config.auth = AuthMode::Token).await;
+    let mutual = Mutual::start(|config| config.auth.mode = AuthMode::Token).await;
     let operator = mutual.authority.client("operator:test");
     let admin = mutual.hub.admin();
     let mut by_operator = mutual.by(&operator, Some(&admin)).await;

@@ -35,7 +35,7 @@ async fn slow_handshakes_are_cut_off_and_hold_up_nobody() {
     let (data, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
     let files = Files::of(&authority.server());
     let arguments: Vec<_> =
-        files.arguments().into_iter().chain(["--set".into(), "tls_handshake_seconds=2".into()]).collect();
+        files.arguments().into_iter().chain(["--set".into(), "tls.handshake_seconds=2".into()]).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let process = Process::serve_with(data.path(), &arguments).await;
     let address: SocketAddr = process.address().parse().unwrap();
@@ -94,8 +94,8 @@ async fn is_let_in(socket: &mut TcpStream) -> bool {
 async fn an_address_has_so_many_connections_and_no_more() {
     const MOST: usize = 3;
     let hub = Hub::start_with(|config| {
-        config.max_connections_per_address = MOST;
-        config.limit_loopback = true;
+        config.http.max_connections_per_address = MOST;
+        config.http.limit_loopback = true;
     })
     .await;
     let mut held = Vec::new();
@@ -115,7 +115,7 @@ async fn an_address_has_so_many_connections_and_no_more() {
 
 #[tokio::test]
 async fn this_machine_has_as_many_as_there_are_unless_it_is_limited() {
-    let hub = Hub::start_with(|config| config.max_connections_per_address = 1).await;
+    let hub = Hub::start_with(|config| config.http.max_connections_per_address = 1).await;
     let _clients = [client(&hub.address().to_string()).await, client(&hub.address().to_string()).await];
     hub.counts_become(|counts| counts.connections == 2).await;
 }
@@ -126,7 +126,7 @@ async fn a_handshake_counts_as_a_connection_from_its_beginning() {
     let files = Files::of(&authority.server());
     let hub = Hub::start_with(|config| {
         files.configure(config);
-        config.max_connections = 1;
+        config.http.max_connections = 1;
     })
     .await;
     let silent = TcpStream::connect(hub.address()).await.unwrap();

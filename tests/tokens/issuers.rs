@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, jwk::Jwk};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rialto::{
-    config::Issuer,
+    config::{self, AuthMode, Issuer, Limit},
     proto::user::{DeleteUserRequest, GetUserRequest, ListUsersRequest},
 };
 use serde_json::{Value, json};
@@ -154,7 +154,7 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
         jwk(&ec, Algorithm::ES256),
     ];
     let publisher = Publisher::start(&keys).await;
-    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    let hub = Hub::with_tokens(|config| config.auth.issuers.push(publisher.issuer())).await;
     let (ada, gone) = (hub.user("ada").await, hub.user("gone").await);
     let delete = DeleteUserRequest { id: gone.id.clone() };
     hub.by(&hub.admin()).await.users.delete_user(delete).await.unwrap();
@@ -200,7 +200,7 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
 async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
     let key = fresh_key();
     let publisher = Publisher::start(&[jwk(&key, Algorithm::EdDSA)]).await;
-    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    let hub = Hub::with_tokens(|config| config.auth.issuers.push(publisher.issuer())).await;
     shown(&hub, &issued(&key, Algorithm::EdDSA, |_, _| {})).await.unwrap();
     // Nor do they wait for the next time.
     soon(async {
@@ -218,7 +218,7 @@ async fn of_the_keys_of_an_issuer_only_so_many_are_kept() {
     let keys: Vec<_> = (0..65).map(|_| fresh_key()).collect();
     let published: Vec<_> = keys.iter().map(|key| jwk(key, Algorithm::EdDSA)).collect();
     let publisher = Publisher::start(&published).await;
-    let hub = Hub::with_tokens(|config| config.issuers.push(publisher.issuer())).await;
+    let hub = Hub::with_tokens(|config| config.auth.issuers.push(publisher.issuer())).await;
     shown(&hub, &issued(&keys[63], Algorithm::EdDSA, |_, _| {})).await.unwrap();
     assert_eq!(refused(&hub, &issued(&keys[64], Algorithm::EdDSA, |_, _| {})).await, invalid());
 }
@@ -238,10 +238,10 @@ async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
     let (old, new) = (fresh_key(), fresh_key());
     let publisher = Publisher::start(&[jwk(&old, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| {
-        config.issuers.push(publisher.issuer());
-        config.jwks_interval_seconds = 1;
-        config.max_calls_per_second_per_caller = 0;
-        config.max_calls_per_second_per_address = 0;
+        config.auth.issuers.push(publisher.issuer());
+        config.auth.jwks_interval_seconds = 1;
+        config.rates.calls_per_second_per_caller = Limit(0);
+        config.rates.calls_per_second_per_address = Limit(0);
     })
     .await;
     until_good(&hub, &old, true).await;
@@ -286,10 +286,10 @@ async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
     let (status, headers, body) = &bodies[0];
     publisher.answer(status, headers, body);
     let hub = Hub::with_tokens(|config| {
-        config.issuers.push(publisher.issuer());
-        config.jwks_interval_seconds = 1;
-        config.max_calls_per_second_per_caller = 0;
-        config.max_calls_per_second_per_address = 0;
+        config.auth.issuers.push(publisher.issuer());
+        config.auth.jwks_interval_seconds = 1;
+        config.rates.calls_per_second_per_caller = Limit(0);
+        config.rates.calls_per_second_per_address = Limit(0);
     })
     .await;
     let token = issued(&key, Algorithm::EdDSA, |_, _| {});
@@ -328,7 +328,7 @@ async fn a_shared_secret_is_good_for_its_issuer_alone() {
     write_private(&file, &format!("{secret}\n"));
     let issuer =
         Issuer { issuer: "old".into(), audience: "shop".into(), hs256_secret_file: file.clone(), ..Issuer::default() };
-    let hub = Hub::with_tokens(|config| config.issuers.push(issuer)).await;
+    let hub = Hub::with_tokens(|config| config.auth.issuers.push(issuer)).await;
     let ada = hub.user("ada").await;
     let signed = |algorithm, secret: &str, iss: &str, aud: &str| {
         let claims = json!({ "iss": iss, "aud": aud, "sub": "carol", "exp": now() + 60, "roles": ["admin"] });
@@ -372,11 +372,10 @@ async fn issuers_that_cannot_be_trusted_keep_the_server_from_starting() {
     .into_iter()
     .enumerate()
     {
-        let config = rialto::config::Config {
+        let config = config::Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             data: folder.path().join(n.to_string()),
-            auth: rialto::config::AuthMode::Token,
-            issuers: vec![issuer],
+            auth: config::Auth { mode: AuthMode::Token, issuers: vec![issuer], ..Default::default() },
             ..Default::default()
         };
         let error = rialto::server::start(&config).await.err().unwrap().to_string();

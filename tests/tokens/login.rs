@@ -2,7 +2,7 @@
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use rialto::{
-    config::AuthMode,
+    config::{AuthMode, Limit},
     proto::{
         rialto::v1::{LogoutRequest, RefreshRequest, Tokens},
         user::{DeleteUserRequest, GetUserRequest, UpdateUserRequest},
@@ -23,7 +23,7 @@ fn refused(reason: &str) -> Refusal {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_gives_tokens_that_go_on() {
-    let hub = Hub::with_tokens(|config| config.access_token_seconds = 600).await;
+    let hub = Hub::with_tokens(|config| config.auth.access_token_seconds = 600).await;
     let ada = hub.user("ada").await;
     // Names are the same in any case (RFC 8265).
     let tokens = hub.login("ADA", PASSWORD).await.unwrap();
@@ -44,8 +44,8 @@ async fn a_login_gives_tokens_that_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_good_for_as_long_as_is_configured_and_no_longer() {
     let hub = Hub::with_tokens(|config| {
-        config.access_token_seconds = 600;
-        config.refresh_token_seconds = 7_200;
+        config.auth.access_token_seconds = 600;
+        config.auth.refresh_token_seconds = 7_200;
     })
     .await;
     hub.user("ada").await;
@@ -112,7 +112,7 @@ async fn sessions_end_by_logout_password_and_deletion_and_outlive_restarts() {
     let again = hub.login("ada", "canary-another").await.unwrap();
 
     let folder = hub.shutdown().await;
-    let hub = Hub::start_in(folder, |config| config.auth = AuthMode::Token).await;
+    let hub = Hub::start_in(folder, |config| config.auth.mode = AuthMode::Token).await;
     let again = hub.refresh(&again.refresh_token).await.unwrap();
     hub.refresh(&kept.refresh_token).await.unwrap();
     let delete = DeleteUserRequest { id: ada.id };
@@ -151,7 +151,7 @@ async fn failed(hub: &Hub, name: &str, password: &str) -> (Code, String, Vec<u8>
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_name_get_the_same_answer_for_the_same_work() {
-    let hub = Hub::with_tokens(|config| config.max_logins_per_minute_per_user = 0).await;
+    let hub = Hub::with_tokens(|config| config.rates.logins_per_minute_per_user = Limit(0)).await;
     hub.user("ada").await;
     let without = UpdateUserRequest {
         id: hub.user("nopass").await.id,
@@ -185,8 +185,8 @@ async fn a_wrong_password_and_an_unknown_name_get_the_same_answer_for_the_same_w
 #[tokio::test]
 async fn guessing_passwords_is_limited_by_name_and_by_address() {
     let hub = Hub::with_tokens(|config| {
-        config.max_logins_per_minute_per_user = 3;
-        config.max_logins_per_minute_per_address = 5;
+        config.rates.logins_per_minute_per_user = Limit(3);
+        config.rates.logins_per_minute_per_address = Limit(5);
     })
     .await;
     for name in ["ada", "bob"] {
@@ -213,9 +213,9 @@ async fn guessing_passwords_is_limited_by_name_and_by_address() {
 #[tokio::test]
 async fn guessing_the_password_of_one_is_limited_for_an_address_alone() {
     let hub = Hub::with_tokens(|config| {
-        config.max_logins_per_minute_per_user = 0;
-        config.max_logins_per_minute_per_address = 0;
-        config.max_logins_per_minute_per_user_and_address = 2;
+        config.rates.logins_per_minute_per_user = Limit(0);
+        config.rates.logins_per_minute_per_address = Limit(0);
+        config.rates.logins_per_minute_per_user_and_address = Limit(2);
     })
     .await;
     let mut guesses = Vec::new();
@@ -228,7 +228,7 @@ async fn guessing_the_password_of_one_is_limited_for_an_address_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_too_many_ends_the_oldest_session() {
-    let hub = Hub::with_tokens(|config| config.max_sessions_per_user = 2).await;
+    let hub = Hub::with_tokens(|config| config.auth.max_sessions_per_user = 2).await;
     hub.user("ada").await;
     let mut tokens = Vec::new();
     for _ in 0..3 {

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use rialto::proto::{
-    rialto::v1::{ListRoomsRequest, Position, PublishRequest, SubscribeRequest},
-    user::{
-        ChatMessage, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, Roles,
-        UpdateUserRequest, chat_message::Event,
+use rialto::{
+    config::Limit,
+    proto::{
+        rialto::v1::{ListRoomsRequest, Position, PublishRequest, SubscribeRequest},
+        user::{
+            ChatMessage, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, Roles,
+            UpdateUserRequest, chat_message::Event,
+        },
     },
 };
 use serde_json::json;
@@ -185,7 +188,7 @@ async fn who_deletes_himself_is_told_that_he_did() {
 
 #[tokio::test]
 async fn without_a_token_a_call_has_only_so_long() {
-    let hub = Hub::with_tokens(|config| config.without_token_seconds = 1).await;
+    let hub = Hub::with_tokens(|config| config.auth.unauthenticated_call_seconds = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut login = raw.call("/rialto.v1.AuthService/Login", None).await;
     let end = login.response.end().await.unwrap();
@@ -293,8 +296,8 @@ async fn nobody_speaks_joins_or_types_as_somebody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_opens_a_stream_is_there_in_its_own_name() {
     let hub = Hub::with_tokens(|config| {
-        config.max_calls_per_second_per_caller = 0;
-        config.max_calls_per_second_per_address = 0;
+        config.rates.calls_per_second_per_caller = Limit(0);
+        config.rates.calls_per_second_per_address = Limit(0);
     })
     .await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);

@@ -2,7 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use jsonwebtoken::Algorithm;
-use rialto::proto::user::{ChatMessage, RefreshToken, chat_message::Event};
+use rialto::{
+    config::Limit,
+    proto::user::{ChatMessage, RefreshToken, chat_message::Event},
+};
 
 use super::issuers::{Publisher, issued, jwk, until_good};
 use crate::support::{
@@ -38,12 +41,12 @@ async fn streams_that_stop_reading_while_they_refresh_their_token_leave_the_key_
     let (known, new) = (fresh_key(), fresh_key());
     let publisher = Publisher::start(&[jwk(&known, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| {
-        config.issuers.push(publisher.issuer());
-        config.jwks_interval_seconds = 1;
-        config.max_calls_per_second_per_caller = 0;
-        config.max_calls_per_second_per_address = 0;
-        config.max_messages_per_second_per_caller = 0;
-        config.max_messages_per_second_per_address = 0;
+        config.auth.issuers.push(publisher.issuer());
+        config.auth.jwks_interval_seconds = 1;
+        config.rates.calls_per_second_per_caller = Limit(0);
+        config.rates.calls_per_second_per_address = Limit(0);
+        config.rates.messages_per_second_per_caller = Limit(0);
+        config.rates.messages_per_second_per_address = Limit(0);
     })
     .await;
     until_good(&hub, &known, true).await;

@@ -225,7 +225,7 @@ async fn fifty_watchers_end_up_with_what_the_store_holds_while_everything_change
 async fn a_watcher_that_is_too_far_behind_is_ended_and_may_list_anew() {
     const ROUNDS: usize = 10;
     const ROUND: usize = FULL / 5;
-    let hub = Hub::start_with(|config| config.max_waiting_changes = FULL / 2).await;
+    let hub = Hub::start_with(|config| config.users.max_waiting_changes = FULL / 2).await;
     let mut client = hub.client().await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut unread = watch_unread(&mut raw).await;
@@ -244,7 +244,7 @@ async fn a_watcher_that_is_too_far_behind_is_ended_and_may_list_anew() {
 
 #[tokio::test]
 async fn watchers_above_the_limit_are_refused_until_one_goes_away() {
-    let hub = Hub::start_with(|config| config.max_watchers = 1).await;
+    let hub = Hub::start_with(|config| config.users.max_watchers = 1).await;
     let mut client = hub.client().await;
     let everybody = create_long(&mut client, "user", FULL).await;
     let refused = Refusal::new(Code::ResourceExhausted, "TOO_MANY_WATCHERS").retry();

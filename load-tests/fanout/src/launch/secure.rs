@@ -19,12 +19,12 @@ const HOST: &str = "127.0.0.1";
 
 /// All clients of a load are one caller: what a caller may do must not be what is measured. Rates: 0 is without limit.
 const UNLIMITED: [&str; 6] = [
-    "max_calls_per_second_per_caller=0",
-    "max_calls_per_second_per_address=0",
-    "max_messages_per_second_per_caller=0",
-    "max_messages_per_second_per_address=0",
-    "max_streams_per_caller=200000",
-    "max_rooms_per_user=100000",
+    "rates.calls_per_second_per_caller=0",
+    "rates.calls_per_second_per_address=0",
+    "rates.messages_per_second_per_caller=0",
+    "rates.messages_per_second_per_address=0",
+    "limits.max_streams_per_caller=200000",
+    "storage.max_rooms_per_user=100000",
 ];
 
 /// Starts one by this command, which serves this folder, and says how to come in.
@@ -36,7 +36,7 @@ pub async fn spawn(mut hub: Command, binary: &Path, folder: &Path) -> Result<(Ch
     fs::set_permissions(&key_file, Permissions::from_mode(0o600))?;
 
     hub.args(["--auth", "token"]);
-    for (name, file) in [("tls_cert", cert_file), ("tls_key", key_file)] {
+    for (name, file) in [("tls.cert", cert_file), ("tls.key", key_file)] {
         hub.arg("--set").arg(format!("{name}={}", file.display()));
     }
     hub.args(UNLIMITED.iter().flat_map(|setting| ["--set", setting]));
