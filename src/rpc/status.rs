@@ -35,6 +35,8 @@ pub(super) const NAME_BYTES: usize = 128;
 const DOMAIN: &str = "rialto";
 
 /// An error of a call or of one message, before it is rendered as a status or as a `rejected` event.
+///
+/// Only the conversions in this module choose codes and reasons; the rest of `rpc` has typed errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     code: Code,
@@ -53,13 +55,13 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(code: Code, reason: &'static str, detail: impl Into<String>) -> Self {
+    fn new(code: Code, reason: &'static str, detail: impl Into<String>) -> Self {
         let detail = clipped(detail.into());
         Self { code, reason, detail, field: None, index: None, resource: None, retry_after: None }
     }
 
     /// INVALID_ARGUMENT for a request field.
-    pub(crate) fn invalid(field: impl Into<String>, reason: &'static str, detail: impl Into<String>) -> Self {
+    fn invalid(field: impl Into<String>, reason: &'static str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(Code::InvalidArgument, reason, detail) }
     }
 
