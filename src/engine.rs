@@ -17,6 +17,8 @@ mod record;
 mod retention;
 mod sessions;
 mod signals;
+#[cfg(test)]
+pub(crate) mod sparse;
 mod users;
 
 pub use contract::Engine;
@@ -25,7 +27,7 @@ pub use feed::{FeedItem, Feeds};
 pub use log::Log;
 pub use page::{Page, Position, RoomInfo};
 pub use receipt::{Appended, Receipt, ReceiptSender, Refused};
-pub use record::{Draft, Record};
+pub use record::{Draft, Record, RecordKind, UnknownKind};
 pub use retention::{Retention, RetentionLimits};
 pub use sessions::{Rotated, SecretHash, Session, Sessions};
 pub use signals::{Signal, Signals};

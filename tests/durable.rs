@@ -26,6 +26,7 @@ async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
         file_bytes: 0,
         rooms: 1,
         rooms_per_user: 0,
+        users: 100,
         readers: std::num::NonZeroUsize::MIN,
         retention: Retention::default(),
     };

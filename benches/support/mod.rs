@@ -45,6 +45,7 @@ pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
         file_bytes: config.storage.max_file_bytes.0,
         rooms: config.storage.max_rooms,
         rooms_per_user: 0,
+        users: config.storage.max_users,
         readers: config.storage.max_readers,
         retention: Retention::default(),
     };
@@ -55,7 +56,7 @@ pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
 /// A message of a client that gives no id: the server fills one in.
 pub fn draft() -> Draft {
     let id = uuid::Uuid::now_v7().to_string();
-    Draft { room: RoomName::default(), user_id: "ada".into(), id, keyed: false, text: "x".repeat(TEXT) }
+    Draft::message(RoomName::default(), "ada".into(), id, false, "x".repeat(TEXT))
 }
 
 /// How long the work takes.

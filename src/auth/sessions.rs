@@ -178,6 +178,7 @@ mod tests {
             file_bytes: 0,
             rooms: 1,
             rooms_per_user: 0,
+            users: 100,
             readers: one,
             retention: Retention::default(),
         };

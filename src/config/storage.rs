@@ -16,6 +16,8 @@ section! {
         pub max_rooms: usize = 100_000, 1..=MAX_COUNT;
         /// In token mode, rooms that one user may create by sending the first message.
         pub max_rooms_per_user: usize = 1_000, 1..=MAX_COUNT;
+        /// Users that may exist. All are kept in memory, about 1 KiB each.
+        pub max_users: usize = 1_000_000, 1..=MAX_COUNT;
         /// Messages of all streams that may wait to be written. At this limit senders wait.
         pub max_queued_messages: usize = 8_192, 1..=1 << 24;
         /// Bytes of these messages.

@@ -18,6 +18,7 @@ mod settings;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod user_count;
 mod users;
 mod writer;
 

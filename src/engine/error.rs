@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The draft would have created a room beyond the limit on all rooms.
-    #[error("room limit reached ({limit}): publish to an existing room, or ask the operator to raise max_rooms")]
+    #[error(
+        "room limit reached ({limit}): publish to an existing room, or ask the operator to raise storage.max_rooms"
+    )]
     TooManyRooms {
         /// The configured limit.
         limit: usize,
@@ -18,8 +20,16 @@ pub enum Error {
         /// The configured limit.
         limit: usize,
     },
+    /// The write would have created a user beyond the limit.
+    #[error(
+        "user limit reached ({limit}): delete users that are no longer needed, or ask the operator to raise storage.max_users"
+    )]
+    TooManyUsers {
+        /// The configured limit.
+        limit: usize,
+    },
     /// The device, or the configured file size, is exhausted. Writes succeed again once there is space.
-    #[error("the disk is full: free space in the data folder, raise max_file_bytes, or keep fewer messages")]
+    #[error("the disk is full: free space in the data folder, raise storage.max_file_bytes, or keep fewer messages")]
     DiskFull,
     /// The engine was sealed because the server is shutting down.
     #[error("the log accepts no more messages: the server is shutting down")]

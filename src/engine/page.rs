@@ -11,6 +11,9 @@ pub struct Page {
     /// Every record of the room up to this `seq`, counted from where the page was asked to begin, is in `records`. Reading continues
     /// with `after = through`. It may lie above the last record, because `seq` may skip values.
     pub through: u64,
+    /// Whether the page reaches down to the floor: no record that is still in the log lies below its first record. For an empty page:
+    /// below where it was asked to begin or end.
+    pub reached_floor: bool,
     /// See [`Position::floor`].
     pub floor: u64,
     /// See [`Position::head`].

@@ -25,9 +25,8 @@ pub struct Retention {
 }
 
 impl RetentionLimits {
-    /// Whether the limits remove the oldest message of a room. Only for logs whose numbers have no gaps.
-    #[must_use]
-    pub fn give_up(&self, seq: u64, time: Time, head: u64, now: Time) -> bool {
+    /// Returns whether the oldest message of a room must be removed. For engines that assign every number: it counts by subtraction.
+    pub(super) fn are_exceeded_by(&self, seq: u64, time: Time, head: u64, now: Time) -> bool {
         let too_many = self.messages.is_some_and(|kept| head.saturating_sub(seq) >= kept.get());
         let too_old = self.age.is_some_and(|age| now.since(time) > age);
         too_many || too_old

@@ -13,6 +13,8 @@ use crate::types::Time;
 /// - Writes are compare-and-set on the user's revision. `username_key` and a non-empty `email_key` are unique.
 /// - Every change comes out of [`Feeds::users`](super::Feeds::users) exactly once, in the order in which it took effect, under the version
 ///   that [`write_users`](Users::write_users) returned for it.
+/// - The number of users is limited: a call that would exceed the limit fails with [`Error::TooManyUsers`], also if only its last write
+///   does. Deletions earlier in the call make room.
 #[async_trait]
 pub trait Users: fmt::Debug + Send + Sync + 'static {
     /// Loads at most `max` users in the order of their ids, beginning after `after`; `None` begins at the first. Fills the read model

@@ -131,7 +131,7 @@ fn first_start(after: u64, begins: bool) -> u64 {
 
 impl Page {
     fn frame(start: u64, page: engine::Page) -> Self {
-        let engine::Page { records, through, floor, head } = page;
+        let engine::Page { records, through, floor, head, .. } = page;
         let mut framer = Framer::default();
         let mut batches = Vec::new();
         for record in records {

@@ -1,10 +1,14 @@
 //! Records of the log as subscribers receive them.
 
-use crate::{engine::Record, proto::user::ChatMessage};
+use crate::{
+    engine::{Record, RecordKind},
+    proto::user::ChatMessage,
+};
 
 /// The message of a record.
 #[must_use]
 pub fn message(record: Record) -> ChatMessage {
+    let RecordKind::Message = record.kind;
     ChatMessage {
         user_id: record.user_id,
         text: record.text,

@@ -1,6 +1,7 @@
 //! The hub against a model: joins, leaves and publishes in any order.
 
 mod late;
+mod numbers;
 mod resume;
 mod unread;
 
@@ -10,7 +11,12 @@ use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use prost::Message;
-use tokio::task::{JoinHandle, coop::unconstrained};
+use tokio::{
+    runtime::{self, Runtime},
+    task::{JoinHandle, coop::unconstrained},
+};
+
+use numbers::Numbers;
 
 use super::{Counts, Handle, JoinOptions, Settings, Subscription, start};
 use crate::lifecycle::RequestHandle;
@@ -103,6 +109,11 @@ struct Left {
 
 /// A hub on an engine in this folder.
 pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>) {
+    hub_with(folder, Numbers::Dense)
+}
+
+/// A hub on an engine in this folder that numbers records in this way.
+fn hub_with(folder: &Path, numbers: Numbers) -> (Arc<dyn Engine>, Handle, JoinHandle<()>) {
     let one = NonZeroUsize::MIN;
     let (engine, feeds) = embedded::open(
         &embedded::Settings {
@@ -114,13 +125,14 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
             file_bytes: 0,
             rooms: ROOMS.len(),
             rooms_per_user: 0,
+            users: 100,
             readers: one,
             retention: Retention::default(),
         },
         Arc::default(),
     )
     .unwrap();
-    let engine: Arc<dyn Engine> = engine;
+    let (engine, feeds) = numbers.wrap(engine, feeds);
     let settings = Settings {
         ring_batches: 1024,
         ring_bytes: 1 << 20,
@@ -139,9 +151,9 @@ pub(super) fn hub_in(folder: &Path) -> (Arc<dyn Engine>, Handle, JoinHandle<()>)
     (engine, hub, task)
 }
 
-async fn run(steps: Vec<Step>) {
+async fn run(numbers: Numbers, steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
-    let (engine, hub, task) = hub_in(folder.path());
+    let (engine, hub, task) = hub_with(folder.path(), numbers);
 
     // What the witness has received was batched; it never leaves.
     let mut witness = Subscriber::join(&hub, &[0, 1, 2]).await;
@@ -223,7 +235,11 @@ async fn settle(
 
 fn draft(room: &str, text: &str) -> Draft {
     let id = uuid::Uuid::now_v7().to_string();
-    Draft { room: RoomName::new(room).unwrap(), user_id: "ada".into(), id, keyed: false, text: text.into() }
+    Draft::message(RoomName::new(room).unwrap(), "ada".into(), id, false, text.into())
+}
+
+fn runtime() -> Runtime {
+    runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 proptest! {
@@ -233,6 +249,13 @@ proptest! {
     fn every_subscriber_sees_every_record_above_its_head_in_order_and_without_holes(
         steps in prop::collection::vec(step(), 1..80)
     ) {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run(steps));
+        runtime().block_on(run(Numbers::Dense, steps));
+    }
+
+    #[test]
+    fn subscribers_see_every_record_in_order_also_if_numbers_have_gaps(
+        steps in prop::collection::vec(step(), 1..80)
+    ) {
+        runtime().block_on(run(Numbers::Sparse, steps));
     }
 }

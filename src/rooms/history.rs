@@ -59,14 +59,13 @@ impl Rooms {
 
 /// What retention has removed of the range that a page covers.
 fn removed(page: &Page, range: HistoryRange) -> Option<(u64, u64)> {
-    let Page { records, floor, .. } = page;
+    let Page { floor, reached_floor, .. } = page;
     let before = match range {
         HistoryRange::After(seq) => return (seq < *floor).then(|| (seq + 1, *floor)),
         HistoryRange::Before(seq) => Some(seq),
         HistoryRange::Latest => None,
     };
     // Backwards something is missing only where the page has reached the floor.
-    let reached = records.first().is_none_or(|first| first.seq <= floor + 1);
     let last = before.map_or(*floor, |before| before.saturating_sub(1).min(*floor));
-    (reached && last > 0).then_some((1, last))
+    (*reached_floor && last > 0).then_some((1, last))
 }

@@ -90,6 +90,7 @@ mod tests {
             file_bytes: 0,
             rooms: 10,
             rooms_per_user: 0,
+            users: 100,
             readers: NonZeroUsize::MIN,
             retention: Retention::default(),
         };
@@ -114,7 +115,7 @@ mod tests {
 
     fn draft(user_id: &str) -> Draft {
         let id = uuid::Uuid::now_v7().to_string();
-        Draft { room: RoomName::default(), user_id: user_id.into(), id, keyed: false, text: "hello".into() }
+        Draft::message(RoomName::default(), user_id.into(), id, false, "hello".into())
     }
 
     fn open() -> Caller {

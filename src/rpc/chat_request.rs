@@ -209,5 +209,5 @@ fn joined_room(name: &str, subscription: &Subscription) -> Result<RoomName, Inva
 fn draft(message: ChatMessage, room: RoomName) -> Draft {
     let keyed = !message.id.is_empty();
     let id = if keyed { message.id } else { Uuid::now_v7().to_string() };
-    Draft { room, user_id: message.user_id, id, keyed, text: message.text }
+    Draft::message(room, message.user_id, id, keyed, message.text)
 }

@@ -24,6 +24,7 @@ pub(super) fn embedded(config: &Config, folder: PathBuf) -> embedded::Settings {
         file_bytes: config.storage.max_file_bytes.0,
         rooms: config.storage.max_rooms,
         rooms_per_user: if config.auth.is_required() { config.storage.max_rooms_per_user } else { 0 },
+        users: config.storage.max_users,
         readers: config.storage.max_readers,
         retention: retention(config),
     }

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
+
 use super::support::{TestEngine, accepted, append, draft, first, keyed, read_all, room, settle, take};
-use crate::engine::{Draft, Engine, Error, Retention};
+use crate::engine::{Appended, Draft, Engine, Error, RecordKind, Retention};
 
 pub(crate) async fn seq_increases_from_one_in_the_order_of_appends(store: impl TestEngine) {
     let (engine, _feeds) = store.open().await;
@@ -65,6 +67,30 @@ pub(crate) async fn records_come_out_of_the_feed_once_and_in_order(store: impl T
     }
     engine.close().await;
     assert_eq!(feeds.rooms.recv().await, None, "a duplicate is not fed");
+}
+
+pub(crate) async fn a_record_keeps_its_kind_target_and_body(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
+    let target = append(&*engine, "a", "first").await;
+    let body = Bytes::from_static(b"\0\xff any bytes");
+    let drafts = [
+        Draft { target: Some(target), body: body.clone(), ..keyed("a", "ada", "k", "both") },
+        Draft { target: Some(target), ..draft("a", "target") },
+        Draft { body, ..draft("a", "body") },
+        draft("a", "neither"),
+    ];
+    let mut expected = vec![take(&mut feeds.rooms, 1).await.remove(0)];
+    for draft in &drafts {
+        let (seq, time) = match settle(&*engine, draft.clone()).await {
+            Ok(Appended::Accepted { seq, time }) => (seq, time),
+            other => panic!("not accepted: {other:?}"),
+        };
+        expected.push(draft.clone().into_record(seq, time));
+    }
+    assert!(expected.iter().all(|record| record.kind == RecordKind::Message));
+    assert_eq!(take(&mut feeds.rooms, 4).await, expected[1..]);
+    assert_eq!(read_all(&*engine, "a").await, expected);
+    assert_eq!(first(settle(&*engine, keyed("a", "ada", "k", "again")).await), expected[1]);
 }
 
 pub(crate) async fn a_keyed_draft_is_appended_once(store: impl TestEngine) {

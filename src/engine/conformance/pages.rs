@@ -1,9 +1,9 @@
 //! Clauses of `Log` about reading, in both directions.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
-use super::support::{TestEngine, append, read_all, room};
-use crate::engine::{Engine, Page};
+use super::support::{TestEngine, append, read_all, room, until};
+use crate::engine::{Engine, Page, Retention, RetentionLimits};
 
 pub(crate) async fn pages_are_cut_by_count_and_by_bytes(store: impl TestEngine) {
     let (engine, _feeds) = store.open().await;
@@ -59,14 +59,16 @@ pub(crate) async fn a_page_reports_how_far_it_reaches(store: impl TestEngine) {
     ] {
         let page = engine.read(&room("a"), after, max).await.unwrap();
         assert_eq!(page.records.last().map_or(head, |record| record.seq), last, "{why}");
-        assert_eq!((page.through, page.head), (last, head), "{why}");
+        let next = seqs.iter().copied().find(|seq| *seq > last).unwrap_or(head + 1);
+        assert!((last..next).contains(&page.through), "{why}: through {} of {last}..{next}", page.through);
+        assert_eq!(page.head, head, "{why}");
     }
     for after in [0, seqs[3], head] {
         let none = engine.read(&room("a"), after, 0).await.unwrap();
         assert_eq!((none.records.len(), none.through, none.head), (0, after, head), "an empty page does not advance");
     }
     let empty = engine.read(&room("none"), 0, 10).await.unwrap();
-    assert_eq!(empty, Page { records: vec![], through: 0, floor: 0, head: 0 });
+    assert_eq!(empty, Page { records: vec![], through: 0, reached_floor: true, floor: 0, head: 0 });
 }
 
 pub(crate) async fn reading_on_from_where_a_page_ends_yields_every_record_once(store: impl TestEngine) {
@@ -128,4 +130,36 @@ pub(crate) async fn reading_back_yields_every_record_once(store: impl TestEngine
         }
         assert_eq!(read, all, "{max} at a time");
     }
+}
+
+pub(crate) async fn a_page_reports_whether_it_reached_the_floor(store: impl TestEngine) {
+    let limits = RetentionLimits { messages: NonZeroU64::new(5), age: None };
+    let retention = Retention { limits, interval: Duration::from_millis(1), ..Retention::default() };
+    let (engine, _feeds) = store.open_keeping(retention).await;
+    let mut seqs = Vec::new();
+    for n in 0..12 {
+        seqs.push(append(&*engine, "a", &n.to_string()).await);
+    }
+    let floor = seqs[6];
+    until(async || engine.position(&room("a")).await.unwrap().floor == floor).await;
+    for (after, reached) in [(0, true), (floor - 1, true), (floor, true), (seqs[7], false), (seqs[11], false)] {
+        let page = engine.read(&room("a"), after, 2).await.unwrap();
+        assert_eq!((page.reached_floor, page.floor), (reached, floor), "after {after}");
+    }
+    for (before, max, reached) in [
+        (u64::MAX, 4, false),
+        (u64::MAX, 5, true),
+        (u64::MAX, 6, true),
+        (seqs[8], 1, true),
+        (seqs[9], 1, false),
+        (seqs[7], 1, true),
+        (seqs[7], 0, true),
+        (seqs[8], 0, false),
+        (floor, 5, true),
+        (0, 5, true),
+    ] {
+        let page = engine.read_before(&room("a"), before, max).await.unwrap();
+        assert_eq!((page.reached_floor, page.floor), (reached, floor), "{max} before {before}");
+    }
+    assert!(engine.read_before(&room("none"), u64::MAX, 5).await.unwrap().reached_floor);
 }

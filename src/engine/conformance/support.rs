@@ -11,7 +11,8 @@ use crate::{
     types::RoomName,
 };
 
-/// The data of a test engine, and how it is opened. Engines allow at most 8 rooms, and pages of at most 4 KiB.
+/// The data of a test engine, and how it is opened. Engines allow at most 8 rooms and 100 users, and pages
+/// of at most 4 KiB.
 pub(crate) trait TestEngine: Send + Sync {
     /// Creates empty data.
     fn new() -> Self;
@@ -38,7 +39,7 @@ pub(super) fn room(name: &str) -> RoomName {
 }
 
 pub(super) fn draft(name: &str, text: &str) -> Draft {
-    Draft { room: room(name), user_id: "ada".into(), id: Uuid::now_v7().to_string(), keyed: false, text: text.into() }
+    Draft::message(room(name), "ada".into(), Uuid::now_v7().to_string(), false, text.into())
 }
 
 pub(super) fn keyed(name: &str, user_id: &str, id: &str, text: &str) -> Draft {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::support::TestEngine;
-use crate::engine::{Conflict, Engine, PasswordHash, User, UserChange, UserChanges, UserWrite, WriteError};
+use crate::engine::{Conflict, Engine, Error, PasswordHash, User, UserChange, UserChanges, UserWrite, WriteError};
 use crate::types::Time;
 
 /// The password hash of all test users.
@@ -145,4 +145,37 @@ pub(crate) async fn users_load_in_pages_in_the_order_of_ids(store: impl TestEngi
         loaded.extend(page.into_iter().map(|user| user.id));
     }
     assert_eq!(loaded, ids);
+}
+
+pub(crate) async fn users_are_limited_and_a_call_beyond_the_limit_changes_nothing(store: impl TestEngine) {
+    let (engine, mut feeds) = store.open().await;
+    let create = |names: &[&str]| names.iter().map(|name| UserWrite::Create(user(name, ""))).collect::<Vec<_>>();
+    let is_full = |outcome| matches!(outcome, Err(WriteError::Engine(Error::TooManyUsers { limit: 100 })));
+    let ada = user("ada", "");
+    let mut many = vec![UserWrite::Create(Arc::clone(&ada))];
+    many.extend((1..98).map(|n| UserWrite::Create(user(&n.to_string(), ""))));
+    engine.write_users(many).await.unwrap();
+    assert!(is_full(engine.write_users(create(&["x", "y", "z"])).await), "one too many of three");
+    assert_eq!(stored(&*engine).await.len(), 98, "all or none");
+    engine.write_users(create(&["x", "y"])).await.unwrap();
+    assert!(is_full(engine.write_users(create(&["z"])).await));
+
+    // Other writes are not affected, and a refused call does not change the count.
+    write(&*engine, vec![UserWrite::Replace(next(&ada, |_| {}))]).await.unwrap();
+    let delete = UserWrite::Delete { id: ada.id, revision: 2 };
+    let conflict = write(&*engine, [vec![delete.clone()], create(&["x"])].concat()).await;
+    assert_eq!(conflict, Err((1, Conflict::UsernameTaken)));
+    assert!(is_full(engine.write_users(create(&["z"])).await));
+    assert!(
+        is_full(engine.write_users([create(&["z"]), vec![delete.clone()]].concat()).await),
+        "in the order of the call"
+    );
+    write(&*engine, [vec![delete], create(&["z"])].concat()).await.unwrap();
+    for expected in [98, 2, 1, 2] {
+        assert_eq!(feeds.users.recv().await.unwrap().changes.len(), expected, "refused calls emit nothing");
+    }
+    engine.close().await;
+    drop((engine, feeds));
+    let (engine, _feeds) = store.open().await;
+    assert!(is_full(engine.write_users(create(&["late"])).await), "also after a restart");
 }

@@ -43,6 +43,9 @@ pub enum OpenError {
 /// Translates an error of SQLite for the caller of an engine.
 pub(super) fn from_sqlite(error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+    if let rusqlite::Error::FromSqlConversionFailure(_, _, cause) = error {
+        return Error::Damaged(cause.to_string());
+    }
     match error.sqlite_error_code() {
         Some(DiskFull) => Error::DiskFull,
         Some(DatabaseCorrupt | NotADatabase) => Error::Damaged(error.to_string()),

@@ -20,6 +20,7 @@ use super::{
     sessions::{self, Change},
     settings::Settings,
     sweep::{Sweep, Sweeper},
+    user_count::UserCount,
     users,
     writer::{self, WriterThread},
 };
@@ -78,10 +79,12 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let signals = rooms_feed.downgrade();
     let rooms = Arc::new(Rooms::load(&connection).map_err(database)?);
     let creators = Creators::load(&connection, settings.rooms_per_user).map_err(database)?;
+    let user_count = UserCount::load(&connection, settings.users).map_err(database)?;
     let log = RoomLog::new(Arc::clone(&rooms), settings.rooms, creators);
     let (stop, stopped) = watch::channel(false);
     let (queue, inbox) = Queue::new(settings.queue_drafts, settings.queue_bytes);
-    let writer = writer::start(connection, log, inbox, lock, rooms_feed, users_feed, stop).map_err(failed)?;
+    let parts = writer::Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped: stop };
+    let writer = writer::start(parts).map_err(failed)?;
 
     let sweep = Sweep::start(Sweeper {
         retention: settings.retention.clone(),

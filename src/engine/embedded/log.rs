@@ -6,6 +6,7 @@ use rusqlite::{CachedStatement, Transaction, params};
 
 use super::{
     creators::Creators,
+    error::from_sqlite,
     pages,
     rooms::{Room, Rooms},
 };
@@ -36,7 +37,8 @@ impl RoomLog {
     /// Prepares the statement that inserts a message. Prepared once for consecutive appends of a group.
     pub(super) fn insertion<'t>(transaction: &'t Transaction<'_>) -> rusqlite::Result<CachedStatement<'t>> {
         transaction.prepare_cached(
-            "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text, kind, target, body)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (room_id, user_id, id) WHERE keyed = 1 DO NOTHING",
         )
     }
@@ -60,19 +62,26 @@ impl RoomLog {
             },
         };
         let seq = room.head + 1;
+        let Draft { user_id, id, keyed, kind, target, text, body, .. } = draft;
+        let body = (!body.is_empty()).then_some(&body[..]);
         let inserted =
-            insertion.execute(params![room.id, seq, time.0, draft.user_id, draft.id, draft.keyed, draft.text])?;
+            insertion.execute(params![room.id, seq, time.0, user_id, id, keyed, text, kind.number(), target, body])?;
         if inserted == 1 {
             self.change(&draft.room, Room { head: seq, ..room });
             return Ok(Ok(Appended::Accepted { seq, time }));
         }
         let first = transaction
             .prepare_cached(
-                "SELECT seq, time, user_id, id, text FROM messages
+                "SELECT seq, time, user_id, id, text, kind, target, body FROM messages
                  WHERE room_id = ? AND user_id = ? AND id = ? AND keyed = 1",
             )?
-            .query_row(params![room.id, draft.user_id, draft.id], |row| pages::record(&draft.room, row))?;
-        Ok(Ok(Appended::Duplicate(Box::new(first))))
+            .query_row(params![room.id, user_id, id], |row| pages::record(&draft.room, row));
+        match first {
+            Ok(first) => Ok(Ok(Appended::Duplicate(Box::new(first)))),
+            // A record that cannot be decoded must not fail the whole group, and with it the log.
+            Err(error @ rusqlite::Error::FromSqlConversionFailure(..)) => Ok(Err(from_sqlite(&error))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes the oldest messages of a room that exceed its limits, at most one chunk; returns how many.
@@ -91,7 +100,7 @@ impl RoomLog {
         while let Some(row) = oldest.next()? {
             let seq = row.get(0)?;
             // Clocks may step back: every message after one that stays also stays.
-            if !limits.give_up(seq, Time(row.get(1)?), room.head, now) {
+            if !limits.are_exceeded_by(seq, Time(row.get(1)?), room.head, now) {
                 break;
             }
             floor = seq;
@@ -221,7 +230,7 @@ mod tests {
 
     fn draft(room: &str) -> Draft {
         let room = RoomName::new(room).unwrap();
-        Draft { room, user_id: "ada".into(), id: String::new(), keyed: false, text: "text".into() }
+        Draft::message(room, "ada".into(), String::new(), false, "text".into())
     }
 
     #[test]

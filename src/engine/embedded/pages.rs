@@ -1,10 +1,12 @@
 //! Reads pages of messages, each from one snapshot of the file.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use bytes::Bytes;
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension, Row, params, types::Type};
 
-use crate::engine::{Page, Record};
+use crate::engine::{Page, Record, RecordKind, UnknownKind};
 use crate::types::{RoomName, Time};
 
+/// Decodes a row of `seq, time, user_id, id, text, kind, target, body`.
 pub(super) fn record(room: &RoomName, row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
         room: room.clone(),
@@ -13,7 +15,14 @@ pub(super) fn record(room: &RoomName, row: &Row<'_>) -> rusqlite::Result<Record>
         user_id: row.get(2)?,
         id: row.get(3)?,
         text: row.get(4)?,
+        kind: RecordKind::try_from(row.get::<_, i64>(5)?).map_err(undecodable)?,
+        target: row.get(6)?,
+        body: row.get_ref(7)?.as_blob_or_null()?.map_or_else(Bytes::new, Bytes::copy_from_slice),
     })
+}
+
+fn undecodable(unknown: UnknownKind) -> Error {
+    Error::FromSqlConversionFailure(5, Type::Integer, unknown.into())
 }
 
 fn floor_and_head(connection: &Connection, room: &RoomName) -> rusqlite::Result<(u64, u64)> {
@@ -30,7 +39,7 @@ pub(super) fn read(
     max: usize,
     page_bytes: usize,
 ) -> rusqlite::Result<Page> {
-    const FORWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
+    const FORWARDS: &str = "SELECT seq, time, user_id, id, text, kind, target, body FROM messages
          WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq > ? ORDER BY seq LIMIT ?";
     let (mut page, cut) = select_page(connection, room, FORWARDS, after, max, page_bytes)?;
     page.through = match page.records.last() {
@@ -38,6 +47,7 @@ pub(super) fn read(
         None if max == 0 => after.min(page.head),
         _ => page.head,
     };
+    page.reached_floor = after <= page.floor;
     Ok(page)
 }
 
@@ -49,11 +59,14 @@ pub(super) fn read_before(
     max: usize,
     page_bytes: usize,
 ) -> rusqlite::Result<Page> {
-    const BACKWARDS: &str = "SELECT seq, time, user_id, id, text FROM messages
+    const BACKWARDS: &str = "SELECT seq, time, user_id, id, text, kind, target, body FROM messages
          WHERE room_id = (SELECT id FROM rooms WHERE name = ?) AND seq < ? ORDER BY seq DESC LIMIT ?";
     let (mut page, _) = select_page(connection, room, BACKWARDS, before, max, page_bytes)?;
     page.records.reverse();
     page.through = page.head.min(before.saturating_sub(1));
+    // This engine assigns every number, so the record after the floor is the first one.
+    let first = page.records.first().map_or(page.through.saturating_add(1), |record| record.seq);
+    page.reached_floor = first <= page.floor + 1;
     Ok(page)
 }
 
@@ -73,7 +86,7 @@ fn select_page(
     let from = i64::try_from(from).unwrap_or(i64::MAX);
     let limit = i64::try_from(max).unwrap_or(i64::MAX);
     let (records, cut) = take_page(select, room, params![room.as_str(), from, limit], page_bytes)?;
-    Ok((Page { records, through: head, floor, head }, cut))
+    Ok((Page { records, through: head, reached_floor: false, floor, head }, cut))
 }
 
 /// Reads the time of the first message above the floor, for rooms given by id and floor. Rooms without messages are left out.
@@ -100,7 +113,7 @@ fn take_page(
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
         let record = record(room, row)?;
-        bytes += record.user_id.len() + record.id.len() + record.text.len();
+        bytes += record.user_id.len() + record.id.len() + record.text.len() + record.body.len();
         if bytes > page_bytes && !records.is_empty() {
             return Ok((records, true));
         }

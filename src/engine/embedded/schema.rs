@@ -51,7 +51,7 @@ pub(super) const FIRST: &str = "
 ";
 
 /// A user's sessions are deleted with the user. Rooms created before this migration have no creator.
-const SECOND: &str = "
+pub(super) const SECOND: &str = "
     CREATE TABLE sessions (
         id         BLOB    PRIMARY KEY,         -- 16 bytes
         user_id    BLOB    NOT NULL REFERENCES users (id) ON DELETE CASCADE,
@@ -63,6 +63,14 @@ const SECOND: &str = "
     CREATE INDEX sessions_by_end ON sessions (expires_at);
 
     ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- the sender of the first message
+";
+
+/// What a record means, refers to and carries beside its text. Rows of before are messages. The columns come last and take one byte
+/// each in a plain message.
+const THIRD: &str = "
+    ALTER TABLE messages ADD COLUMN kind   INTEGER NOT NULL DEFAULT 0;  -- RecordKind
+    ALTER TABLE messages ADD COLUMN target INTEGER;                     -- the seq of another record of the room
+    ALTER TABLE messages ADD COLUMN body   BLOB;                        -- NULL if empty
 ";
 
 /// Enables the write-ahead log with full durability, checkpoints it, and migrates the file to the current schema.
@@ -81,7 +89,7 @@ pub(super) fn prepare(connection: &mut Connection, file: &Path) -> Result<(), Op
         )
         .map_err(database)?;
     checkpoint(connection, file)?;
-    let migrations = Migrations::from_slice(&[M::up(FIRST), M::up(SECOND)]).to_latest(connection);
+    let migrations = Migrations::from_slice(&[M::up(FIRST), M::up(SECOND), M::up(THIRD)]).to_latest(connection);
     migrations.map_err(|error| match error {
         MigrationError::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
             OpenError::TooNew(file.to_owned())

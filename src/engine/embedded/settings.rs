@@ -23,6 +23,8 @@ pub struct Settings {
     pub rooms: usize,
     /// Maximum number of rooms that one user may create by sending their first message; 0: unlimited.
     pub rooms_per_user: usize,
+    /// Maximum number of users.
+    pub users: usize,
     /// Number of reading connections.
     pub readers: NonZeroUsize,
     /// How many messages are kept, and for how long.

@@ -107,7 +107,7 @@ impl Sweeper {
     fn is_due(&self, name: &RoomName, room: &Room, now: Time) -> bool {
         // An unknown age is not limited: the message is judged by its number only.
         let oldest = self.age(room).unwrap_or(now);
-        room.floor < room.head && self.retention.of(name).give_up(room.floor + 1, oldest, room.head, now)
+        room.floor < room.head && self.retention.of(name).are_exceeded_by(room.floor + 1, oldest, room.head, now)
     }
 
     fn age(&self, room: &Room) -> Option<Time> {
@@ -230,7 +230,7 @@ mod tests {
             fixture(RetentionLimits { messages: None, age: Some(Duration::from_secs(60)) });
         let now = Time::now().0;
         let insert = "INSERT INTO rooms VALUES (1, 'old', 2, 0, 0, ''), (2, 'young', 2, 0, 0, '');
-                      INSERT INTO messages VALUES (1, 1, 0, '', '', 0, ''), (1, 2, NOW, '', '', 0, ''),
+                      INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (1, 1, 0, '', '', 0, ''), (1, 2, NOW, '', '', 0, ''),
                                                   (2, 1, NOW, '', '', 0, ''), (2, 2, 0, '', '', 0, '');";
         connection.execute_batch(&insert.replace("NOW", &now.to_string())).unwrap();
         sweeper.rooms.publish([(room("old"), at(1, 0, 2)), (room("young"), at(2, 0, 2))]);

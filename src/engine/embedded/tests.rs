@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{
     engine::{
-        Appended, Draft, Engine, Error, Feeds, Log, PasswordHash, Retention, RetentionLimits, SecretHash, Session,
-        Sessions, UserWrite, Users, conformance,
+        Appended, Draft, Engine, Error, Feeds, Log, PasswordHash, RecordKind, Retention, RetentionLimits, SecretHash,
+        Session, Sessions, UserWrite, Users,
+        conformance::{self, TestEngine},
+        sparse::Sparse,
     },
     metrics::Metrics,
     types::{RoomName, Time},
@@ -30,6 +32,7 @@ fn settings(folder: &Path) -> Settings {
         file_bytes: 0,
         rooms: 8,
         rooms_per_user: 0,
+        users: 100,
         readers: NonZeroUsize::MIN,
         retention: Retention::default(),
     }
@@ -37,7 +40,7 @@ fn settings(folder: &Path) -> Settings {
 
 struct Folder(tempfile::TempDir, Arc<Metrics>);
 
-impl conformance::TestEngine for Folder {
+impl TestEngine for Folder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap(), Arc::default())
     }
@@ -54,6 +57,30 @@ impl conformance::TestEngine for Folder {
 }
 
 conformance::suite!(Folder);
+
+/// The same data behind numbers with gaps. Only its log differs.
+struct SparseFolder(Folder);
+
+impl TestEngine for SparseFolder {
+    fn new() -> Self {
+        Self(Folder::new())
+    }
+
+    async fn open_with(&self, retention: Retention, rooms_per_user: usize) -> (Arc<dyn Engine>, Feeds) {
+        let (engine, feeds) = self.0.open_with(retention, rooms_per_user).await;
+        Sparse::wrap(engine, feeds)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.0.metrics()
+    }
+}
+
+mod sparse_numbers {
+    use super::*;
+
+    conformance::log_suite!(SparseFolder);
+}
 
 #[tokio::test]
 async fn a_folder_in_use_is_refused() {
@@ -100,7 +127,7 @@ async fn a_write_ahead_log_that_cannot_be_checkpointed_refuses_the_start() {
 
 fn draft(room: &str, text: String) -> Draft {
     let room = RoomName::new(room).unwrap();
-    Draft { room, user_id: "ada".into(), id: String::new(), keyed: false, text }
+    Draft::message(room, "ada".into(), String::new(), false, text)
 }
 
 async fn publish(engine: &Embedded, draft: Draft) -> Result<Appended, Error> {
@@ -172,9 +199,7 @@ async fn dropping_an_engine_releases_its_folder() {
 #[tokio::test]
 async fn a_file_of_the_first_version_keeps_its_contents() {
     let folder = tempfile::tempdir().unwrap();
-    let mut connection = Connection::open(folder.path().join("rialto.db")).unwrap();
-    let first = [rusqlite_migration::M::up(schema::FIRST)];
-    rusqlite_migration::Migrations::from_slice(&first).to_latest(&mut connection).unwrap();
+    let connection = old_file(folder.path(), &[rusqlite_migration::M::up(schema::FIRST)]);
     let id = Uuid::now_v7();
     let insert = "INSERT INTO users VALUES (?, 'Ada', 'ada', '', NULL, 'hash', 'admin', 3, 4, 5)";
     connection.execute(insert, [id.as_bytes()]).unwrap();
@@ -194,6 +219,56 @@ async fn a_file_of_the_first_version_keeps_its_contents() {
     let (now, secret) = (Time::now(), SecretHash([1; 32]));
     let session = Session { id: Uuid::now_v7(), user: id, secret, created_at: now, expires_at: now };
     assert!(engine.create_session(session, &PasswordHash("hash".into()), 1).await.unwrap());
+}
+
+/// Creates a file with these migrations only.
+fn old_file(folder: &Path, migrations: &[rusqlite_migration::M<'_>]) -> Connection {
+    let mut connection = Connection::open(folder.join("rialto.db")).unwrap();
+    rusqlite_migration::Migrations::from_slice(migrations).to_latest(&mut connection).unwrap();
+    connection
+}
+
+/// A file before records had a kind, a target and a body.
+#[tokio::test]
+async fn a_file_of_the_second_version_keeps_its_contents() {
+    let folder = tempfile::tempdir().unwrap();
+    let versions = [rusqlite_migration::M::up(schema::FIRST), rusqlite_migration::M::up(schema::SECOND)];
+    let connection = old_file(folder.path(), &versions);
+    let insert = "INSERT INTO rooms VALUES (1, 'lobby', 2, 1, 6, 'ada');
+                  INSERT INTO messages VALUES (1, 2, 7, 'ada', 'key', 1, 'text');";
+    connection.execute_batch(insert).unwrap();
+    drop(connection);
+
+    let (engine, _feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+    let lobby = RoomName::default();
+    let old = Draft { keyed: true, id: "key".into(), ..draft("lobby", "text".into()) };
+    let record = old.clone().into_record(2, Time(7));
+    assert_eq!((record.kind, record.target, record.body.len()), (RecordKind::Message, None, 0));
+    assert_eq!(engine.read(&lobby, 0, 10).await.unwrap().records, [record.clone()]);
+    let again = publish(&engine, old).await;
+    assert!(matches!(&again, Ok(Appended::Duplicate(first)) if **first == record), "{again:?}");
+    publish(&engine, draft("lobby", "new".into())).await.unwrap();
+    assert_eq!(engine.position(&lobby).await.unwrap().head, 3);
+}
+
+#[tokio::test]
+async fn a_record_of_an_unknown_kind_is_damage_and_does_not_stop_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+    let keyed = Draft { keyed: true, id: "key".into(), ..draft("lobby", "text".into()) };
+    publish(&engine, keyed.clone()).await.unwrap();
+    engine.close().await;
+    drop((engine, feeds));
+    let connection = Connection::open(folder.path().join("rialto.db")).unwrap();
+    connection.execute("UPDATE messages SET kind = 99", []).unwrap();
+    drop(connection);
+
+    let (engine, _feeds) = open(&settings(folder.path()), Arc::default()).unwrap();
+    let read = engine.read(&RoomName::default(), 0, 10).await;
+    assert!(matches!(&read, Err(Error::Damaged(why)) if why.contains("99")), "{read:?}");
+    let (duplicate, other) = tokio::join!(publish(&engine, keyed), publish(&engine, draft("lobby", "new".into())));
+    assert!(matches!(&duplicate, Err(Error::Damaged(_))), "{duplicate:?}");
+    other.expect("other drafts of the group are appended");
 }
 
 #[cfg(unix)]

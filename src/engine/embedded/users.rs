@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
-use super::sessions;
-use crate::engine::{Conflict, PasswordHash, User, UserChange, UserWrite, WriteError};
+use super::{sessions, user_count::UserCount};
+use crate::engine::{Conflict, Error, PasswordHash, User, UserChange, UserWrite, WriteError};
 use crate::types::Time;
 
 pub(super) fn load(connection: &Connection, after: Option<Uuid>, max: usize) -> rusqlite::Result<Vec<User>> {
@@ -37,18 +37,33 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
 pub(super) fn write(
     transaction: &mut Transaction<'_>,
     writes: &[UserWrite],
+    count: &mut UserCount,
 ) -> rusqlite::Result<Result<Vec<UserChange>, WriteError>> {
     let savepoint = transaction.savepoint()?;
+    let saved = count.save();
     let mut changes = Vec::with_capacity(writes.len());
     for (index, write) in writes.iter().enumerate() {
-        match apply(&savepoint, write)? {
+        let applied = apply(&savepoint, write)?.map_err(|conflict| WriteError::Conflict { index, conflict });
+        match applied.and_then(|change| Ok(count_write(write, count).map(|()| change)?)) {
             Ok(change) => changes.push(change),
-            // Dropping the savepoint rolls back the writes before.
-            Err(conflict) => return Ok(Err(WriteError::Conflict { index, conflict })),
+            Err(refused) => {
+                // Dropping the savepoint rolls back the writes before.
+                count.restore(saved);
+                return Ok(Err(refused));
+            }
         }
     }
     savepoint.commit()?;
     Ok(Ok(changes))
+}
+
+fn count_write(write: &UserWrite, count: &mut UserCount) -> Result<(), Error> {
+    match write {
+        UserWrite::Create(_) => count.add()?,
+        UserWrite::Replace(_) => {}
+        UserWrite::Delete { .. } => count.remove(),
+    }
+    Ok(())
 }
 
 /// Applies one write. `Ok(Err(..))` is a conflict with the stored users; then nothing was written.

@@ -9,7 +9,9 @@ use super::{
     error::from_sqlite,
     log::RoomLog,
     queue::{Command, Write},
-    sessions, users,
+    sessions,
+    user_count::UserCount,
+    users,
 };
 use crate::engine::{Appended, Error, FeedItem, ReceiptSender, Refused, UserChange, UserChanges, WriteError};
 use crate::types::Time;
@@ -29,19 +31,27 @@ impl WriterThread {
     }
 }
 
-/// Starts the thread, which holds the folder's lock until it ends.
-pub(super) fn start(
-    connection: Connection,
-    log: RoomLog,
-    inbox: mpsc::Receiver<Command>,
-    lock: File,
-    rooms_feed: mpsc::Sender<FeedItem>,
-    users_feed: mpsc::Sender<UserChanges>,
-    stopped: watch::Sender<bool>,
-) -> io::Result<WriterThread> {
+/// What the thread works with.
+pub(super) struct Parts {
+    pub(super) connection: Connection,
+    pub(super) log: RoomLog,
+    pub(super) user_count: UserCount,
+    pub(super) inbox: mpsc::Receiver<Command>,
+    /// The folder's lock, held until the thread ends.
+    pub(super) lock: File,
+    pub(super) rooms_feed: mpsc::Sender<FeedItem>,
+    pub(super) users_feed: mpsc::Sender<UserChanges>,
+    /// Set when a commit failed in a way that leaves unknown what the file holds: nothing may be acknowledged from then on.
+    pub(super) stopped: watch::Sender<bool>,
+}
+
+/// Starts the thread.
+pub(super) fn start(parts: Parts) -> io::Result<WriterThread> {
+    let Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped } = parts;
     let writer = Writer {
         connection,
         log,
+        user_count,
         inbox,
         rooms_feed: Some(rooms_feed),
         users_feed,
@@ -56,12 +66,12 @@ pub(super) fn start(
 struct Writer {
     connection: Connection,
     log: RoomLog,
+    user_count: UserCount,
     inbox: mpsc::Receiver<Command>,
     /// `None` once sealed.
     rooms_feed: Option<mpsc::Sender<FeedItem>>,
     users_feed: mpsc::Sender<UserChanges>,
     users_version: u64,
-    /// Set when a commit failed in a way that leaves unknown what the file holds: nothing may be acknowledged from then on.
     stopped: watch::Sender<bool>,
     _lock: File,
 }
@@ -156,7 +166,7 @@ impl Writer {
                     }
                 }
                 [Write::Users { writes, .. }, ..] => {
-                    outcomes.push(Outcome::Users(users::write(&mut transaction, writes)?));
+                    outcomes.push(Outcome::Users(users::write(&mut transaction, writes, &mut self.user_count)?));
                 }
                 [Write::Trim { .. }, ..] if sealed => outcomes.push(Outcome::Trim(Err(Error::Sealed))),
                 [Write::Trim { room, limits, .. }, ..] => {
@@ -169,6 +179,7 @@ impl Writer {
         self.log.store(&transaction)?;
         transaction.commit()?;
         self.log.publish();
+        self.user_count.commit();
         Ok(outcomes)
     }
 
@@ -179,6 +190,7 @@ impl Writer {
         // Autocommit means that the transaction has ended, which after an error is a rollback.
         if is_transient && self.connection.is_autocommit() {
             self.log.roll_back();
+            self.user_count.roll_back();
             tracing::warn!(%error, "refused a group of writes");
             return Some(from_sqlite(error));
         }

@@ -1,12 +1,12 @@
-//! D3 and D5 against a model: a subscriber that joins anywhere and reads at any time is told its position and what it misses, and
-//! receives the rest once, in order and without holes.
+//! D3 and D5 against a model: a subscriber that joins at any point and reads at any pace receives its position, the gaps, and all other
+//! records once and in order.
 
+mod stay;
 mod steps;
 
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    mem,
     num::{NonZeroU64, NonZeroUsize},
     sync::{
         Arc,
@@ -19,139 +19,18 @@ use futures_util::FutureExt;
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::task::coop::unconstrained;
 
-use super::{ROOMS, draft, late::Late, unframe};
+use super::{ROOMS, draft, late::Late, numbers::Numbers, unframe};
+use stay::{Next, Stay, Taken};
 use steps::{Epoch, From, Sizes, Step, sizes, step};
 
 use crate::{
-    engine::{Appended, Engine, Log, Receipt, Retention, RetentionLimits, embedded},
+    engine::{Appended, Log, Receipt, Retention, RetentionLimits, embedded},
     hub::{Counts, Handle, JoinOptions, JoinStart, Settings, Subscription, start},
     lifecycle::RequestHandle,
     metrics::Metrics,
-    proto::user::{ChatMessage, Joined, chat_message::Event},
+    proto::user::ChatMessage,
     types::RoomName,
 };
-
-/// What retention may have removed of a room by now, at most. A `gap` may report it at any time, and may cover nothing else.
-#[derive(Debug, Clone, Copy)]
-struct Taken {
-    up_to: u64,
-    /// Messages that are kept in any case.
-    keep: u64,
-}
-
-impl Taken {
-    /// Of a room that has gone so far.
-    fn of(head: u64, keep: u64) -> Self {
-        Self { up_to: if keep == 0 { 0 } else { head.saturating_sub(keep) }, keep }
-    }
-}
-
-/// One stay of a subscriber in a room, and what it received there.
-struct Stay {
-    start: JoinStart,
-    /// A head that the log had reached before the join.
-    least_head: u64,
-    /// It has received `joined`.
-    joined: bool,
-    /// What must come next.
-    next: Next,
-    /// Everything up to here was delivered, reported as a gap, or not asked for.
-    cursor: u64,
-    /// The first message may have a higher `seq`.
-    may_skip: bool,
-    seen: Vec<(u64, String)>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Next {
-    Joined,
-    Gap { to: Told },
-    Records,
-}
-
-#[derive(Debug, PartialEq)]
-enum Told {
-    Exactly(u64),
-    AtMost(u64),
-}
-
-/// Where delivery begins.
-enum Begin {
-    At(u64),
-    /// Behind a gap.
-    Missing {
-        from: u64,
-        to: Told,
-    },
-}
-
-impl Stay {
-    fn hear(&mut self, message: ChatMessage, epoch: &str, taken: Taken) {
-        let ChatMessage { seq, text, event, .. } = message;
-        match event {
-            Some(Event::Joined(joined)) => {
-                assert_eq!(self.next, Next::Joined, "sent once, and first");
-                assert_eq!(joined.epoch, epoch);
-                assert!(
-                    joined.head_seq >= self.least_head,
-                    "{} is durable, but the head is {joined:?}",
-                    self.least_head
-                );
-                let taken = Taken::of(joined.head_seq, taken.keep);
-                let begin = begin(&self.start, &joined, epoch, taken);
-                self.joined = true;
-                (self.cursor, self.next) = match begin {
-                    Begin::At(cursor) => (cursor, Next::Records),
-                    Begin::Missing { from, to } => (from, Next::Gap { to }),
-                };
-                // Retention may have removed some of the last messages.
-                self.may_skip = matches!(self.start, JoinStart::Last(_));
-            }
-            Some(Event::Gap(gap)) => {
-                let skipped = mem::take(&mut self.may_skip) && gap.from_seq <= taken.up_to + 1;
-                assert!(gap.from_seq == self.cursor + 1 || skipped, "{gap:?} does not begin behind {}", self.cursor);
-                match self.next {
-                    Next::Gap { to: Told::Exactly(to) } => assert_eq!(gap.to_seq, to),
-                    Next::Gap { to: Told::AtMost(to) } => assert!(gap.to_seq <= to, "{gap:?} is kept above {to}"),
-                    // It may come later: retention overtakes a reader.
-                    _ => assert!(self.joined && gap.to_seq <= taken.up_to, "nothing is missing there: {gap:?}"),
-                }
-                self.cursor = gap.to_seq;
-                self.next = Next::Records;
-            }
-            None => {
-                assert_eq!(self.next, Next::Records, "{seq} comes too early");
-                let skipped = mem::take(&mut self.may_skip) && seq <= taken.up_to + 1;
-                assert!(seq == self.cursor + 1 || skipped, "{seq} after {}: here numbers have no holes", self.cursor);
-                self.cursor = seq;
-                self.seen.push((seq, text));
-            }
-            Some(other) => panic!("{other:?}"),
-        }
-    }
-}
-
-/// Where delivery begins according to the `joined` event.
-fn begin(start: &JoinStart, joined: &Joined, epoch: &str, taken: Taken) -> Begin {
-    let head = joined.head_seq;
-    let whole = |cursor| {
-        assert!(joined.recovered, "{start:?}: {joined:?}");
-        Begin::At(cursor)
-    };
-    match start {
-        JoinStart::Live => whole(head),
-        JoinStart::Last(count) => whole(head.saturating_sub(*count as u64)),
-        JoinStart::After { seq, epoch: named } if (!named.is_empty() && named != epoch) || *seq > head => {
-            assert!(!joined.recovered, "{start:?}: {joined:?}");
-            if head == 0 { Begin::At(0) } else { Begin::Missing { from: 0, to: Told::Exactly(head) } }
-        }
-        JoinStart::After { seq, .. } if joined.recovered => Begin::At(*seq),
-        JoinStart::After { seq, .. } => {
-            assert!(*seq < taken.up_to, "{start:?}: everything is kept: {joined:?}");
-            Begin::Missing { from: *seq, to: Told::AtMost(taken.up_to) }
-        }
-    }
-}
 
 struct Subscriber {
     subscription: Subscription,
@@ -168,6 +47,7 @@ struct World {
     published: BTreeMap<&'static str, Vec<(u64, String)>>,
     waiting: Vec<(&'static str, String, Receipt)>,
     keep: u64,
+    numbers: Numbers,
 }
 
 impl World {
@@ -197,9 +77,7 @@ impl World {
                 let entry = JoinOptions { start: start.clone(), report_joined: true, ..JoinOptions::default() };
                 let racing = tokio::spawn(publish(self.hub.clone(), room, n, meanwhile));
                 subscriber.subscription.add(self.hub.clone().join(name, entry).await.unwrap());
-                let next = Next::Joined;
-                let stay =
-                    Stay { start, least_head, joined: false, next, cursor: 0, may_skip: false, seen: Vec::new() };
+                let stay = Stay::new(start, least_head);
                 assert!(subscriber.stays.insert(room, stay).is_none());
                 self.settle().await;
                 self.published.entry(room).or_default().extend(racing.await.unwrap());
@@ -259,7 +137,7 @@ impl World {
             let stay = self.present[which].stays.get_mut(message.room.as_str()).expect("nothing of any other room");
             let said = self.published.get(message.room.as_str()).map_or(0, Vec::len);
             let under_way = self.waiting.iter().filter(|(room, ..)| *room == message.room).count();
-            stay.hear(message, &self.epoch, Taken::of((said + under_way) as u64, self.keep));
+            stay.hear(message, &self.epoch, Taken::of((said + under_way) as u64, self.keep, self.numbers));
         }
     }
 
@@ -295,7 +173,7 @@ impl World {
         }
         for (room, stay) in &self.over {
             for (seq, text) in &stay.seen {
-                let at = usize::try_from(seq - 1).unwrap();
+                let at = usize::try_from(self.numbers.count(*seq) - 1).unwrap();
                 assert_eq!(&self.published[room][at], &(*seq, text.clone()), "what was published there");
             }
         }
@@ -314,7 +192,7 @@ async fn publish(hub: Handle, room: &'static str, n: usize, count: usize) -> Vec
     published
 }
 
-async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
+async fn run(numbers: Numbers, sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
     let folder = tempfile::tempdir().unwrap();
     let settings = embedded::Settings {
         folder: folder.path().to_owned(),
@@ -325,6 +203,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         file_bytes: 0,
         rooms: ROOMS.len(),
         rooms_per_user: 0,
+        users: 100,
         readers: NonZeroUsize::new(sizes.readers).unwrap(),
         retention: Retention {
             limits: RetentionLimits { age: None, messages: NonZeroU64::new(sizes.keep) },
@@ -333,6 +212,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         },
     };
     let (engine, feeds) = embedded::open(&settings, Arc::clone(&metrics)).unwrap();
+    let (engine, feeds) = numbers.wrap(engine, feeds);
     let log: Arc<dyn Log> = Arc::new(Late(engine.clone()));
     let settings = Settings {
         ring_batches: sizes.ring_batches,
@@ -358,6 +238,7 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
         published: BTreeMap::new(),
         waiting: Vec::new(),
         keep: sizes.keep,
+        numbers,
     };
     for (n, step) in steps.into_iter().enumerate() {
         world.step(n, step).await;
@@ -371,7 +252,16 @@ async fn run(sizes: Sizes, steps: Vec<Step>, metrics: Arc<Metrics>) {
 }
 
 #[test]
-fn d3_d5_a_join_from_anywhere_reports_its_position_and_delivers_the_rest_once_and_in_order() {
+fn d3_d5_a_join_reports_position_and_gap_then_delivers_the_rest_once_and_in_order() {
+    check(Numbers::Dense);
+}
+
+#[test]
+fn d3_d5_the_same_holds_if_numbers_have_gaps() {
+    check(Numbers::Sparse);
+}
+
+fn check(numbers: Numbers) {
     let config =
         ProptestConfig { cases: 48, failure_persistence: None, max_shrink_time: 20_000, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -379,7 +269,7 @@ fn d3_d5_a_join_from_anywhere_reports_its_position_and_delivers_the_rest_once_an
     let history = (sizes(), prop::collection::vec(step(), 20..90));
     let outcome = TestRunner::new(config).run(&history, |(sizes, steps)| {
         let metrics = Arc::<Metrics>::default();
-        runtime.block_on(run(sizes, steps, Arc::clone(&metrics)));
+        runtime.block_on(run(numbers, sizes, steps, Arc::clone(&metrics)));
         refills.fetch_add(metrics.refills.get(), Ordering::Relaxed);
         reads.fetch_add(metrics.log_reads.get(), Ordering::Relaxed);
         removed.fetch_add(metrics.removed_messages.get(), Ordering::Relaxed);

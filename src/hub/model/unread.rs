@@ -35,6 +35,7 @@ fn keeping(history_bytes: usize) -> (Handle, Arc<Metrics>, TempDir) {
         file_bytes: 0,
         rooms: 1000,
         rooms_per_user: 0,
+        users: 100,
         readers: NonZeroUsize::MIN,
         retention: Retention::default(),
     };

@@ -11,6 +11,8 @@ impl From<Error> for Failure {
         match error {
             Error::TooManyRooms { .. } => Self::exhausted("TOO_MANY_ROOMS", detail).retry_after(60),
             Error::TooManyRoomsOfUser { .. } => Self::exhausted("TOO_MANY_ROOMS_PER_USER", detail).retry_after(60),
+            // Waiting does not help: only an administrator can delete users or raise the limit.
+            Error::TooManyUsers { .. } => Self::exhausted("TOO_MANY_USERS", detail),
             Error::DiskFull => Self::exhausted("DISK_FULL", detail).retry_after(30),
             Error::Sealed => Self::draining(),
             Error::Stopped => Self::new(Code::Unavailable, "LOG_STOPPED", detail).retry_after(30),
