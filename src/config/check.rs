@@ -1,6 +1,11 @@
 //! What must hold between settings. The range of each single setting is declared beside it.
 
-use super::{AuthMode, Config, Error, error::Problem, tls::is_set};
+use super::{
+    auth::AuthMode,
+    error::{Error, Problem},
+    settings::Config,
+    tls::is_set,
+};
 use crate::types::RoomName;
 
 impl Config {

@@ -1,6 +1,6 @@
 //! The section `[http]`.
 
-use super::{KIB, MAX_COUNT, MAX_SECONDS, section::section};
+use super::section::{KIB, MAX_COUNT, MAX_SECONDS, section};
 
 /// HTTP/2 allows no larger flow-control window (RFC 9113, section 6.9.1).
 const MAX_WINDOW: u64 = (1 << 31) - 1;

@@ -1,6 +1,6 @@
 //! The section `[limits]`.
 
-use super::{KIB, MAX_COUNT, MAX_SECONDS, MIB, section::section};
+use super::section::{KIB, MAX_COUNT, MAX_SECONDS, MIB, section};
 
 section! {
     /// Requests, streams and messages.

@@ -10,15 +10,11 @@ use std::{
 use toml::{Table, Value};
 
 use super::{
-    Config, Error, Setting,
-    error::{Problem, Source},
-    names,
-    render::value,
-    section::{full_name, must_be_in},
+    error::{Error, Problem, Source},
+    names::{self, ENV_PREFIX},
+    section::{Setting, full_name, must_be_in},
+    settings::{Config, value},
 };
-
-/// The prefix of environment variables.
-pub const ENV_PREFIX: &str = "RIALTO_";
 
 /// The file that is read if none is named and it exists.
 pub const DEFAULT_FILE: &str = "rialto.toml";

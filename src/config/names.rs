@@ -1,6 +1,12 @@
 //! Names that are not settings: near misses, names of earlier versions, and variables of the environment with another use.
 
-use super::{Config, ENV_PREFIX, Setting, settings};
+use super::{
+    section::Setting,
+    settings::{Config, settings},
+};
+
+/// The prefix of environment variables.
+pub const ENV_PREFIX: &str = "RIALTO_";
 
 /// Environment variables with our prefix that are not settings. A `*` at the end stands for any rest.
 const OTHER_VARIABLES: &[&str] = &[

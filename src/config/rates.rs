@@ -1,9 +1,6 @@
 //! The section `[rates]`.
 
-use super::{
-    MAX_COUNT, MAX_SECONDS,
-    section::{Limit, section},
-};
+use super::section::{Limit, MAX_COUNT, MAX_SECONDS, section};
 
 const MAX_RATE: u64 = u32::MAX as u64;
 

@@ -4,20 +4,11 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::{Config, Loaded, Setting};
-
-impl Config {
-    pub(super) fn to_table(&self) -> Table {
-        Table::try_from(self).unwrap_or_default()
-    }
-}
-
-pub(super) fn value<'a>(table: &'a Table, setting: &Setting) -> Option<&'a Value> {
-    match setting.section {
-        "" => table.get(setting.key),
-        section => table.get(section)?.get(setting.key),
-    }
-}
+use super::{
+    load::Loaded,
+    section::Setting,
+    settings::{Config, value},
+};
 
 impl Loaded {
     /// A configuration file with every setting that is in force, each followed by its source as a comment.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    MAX_SECONDS,
-    section::{Limit, section},
-};
+use super::section::{Limit, MAX_SECONDS, section};
 
 section! {
     /// Which messages are kept. A message is removed as soon as one of the two limits allows it.

@@ -1,6 +1,6 @@
 //! The section `[rooms]`.
 
-use super::{MAX_COUNT, MIB, section::section};
+use super::section::{MAX_COUNT, MIB, section};
 
 section! {
     /// Rooms in memory, and the memberships in them. A stream has one membership for each room that it is in.

@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
 
+/// The longest time of most settings, about 12 days.
+pub(super) const MAX_SECONDS: u64 = 1 << 20;
+/// The largest count of most settings.
+pub(super) const MAX_COUNT: u64 = 1 << 30;
+
+pub(super) const KIB: usize = 1024;
+pub(super) const MIB: usize = 1024 * KIB;
+
 /// A limit that can be switched off: 0 means no limit. All other limits are plain numbers, and there 0 is just a number (most ranges exclude it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -51,6 +59,9 @@ impl Setting {
         full_name(self.section, self.key)
     }
 }
+
+/// The name of a section, the lines that describe it, and its settings.
+pub(super) type Section = (&'static str, &'static [&'static str], &'static [Setting]);
 
 pub(super) fn full_name(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
@@ -147,7 +158,7 @@ macro_rules! section {
             pub(super) const ABOUT: &[&str] = &[$($about),*];
 
             /// The settings of this section, in the order of their declaration.
-            pub(super) const SETTINGS: &[$crate::config::Setting] = &[$($crate::config::Setting {
+            pub(super) const SETTINGS: &[$crate::config::section::Setting] = &[$($crate::config::section::Setting {
                 section: $section,
                 key: stringify!($key),
                 doc: &[$($doc),*],
@@ -156,14 +167,14 @@ macro_rules! section {
 
             /// The sections within this struct, with what describes them and their settings.
             #[allow(dead_code, reason = "only used of `Config`")]
-            pub(super) const SECTIONS: &[$crate::config::Section] = &[$($((
+            pub(super) const SECTIONS: &[$crate::config::section::Section] = &[$($((
                 stringify!($part),
                 $part_type::ABOUT,
                 $part_type::SETTINGS,
             )),*)?];
 
             /// Adds a problem for each number that is outside of its range.
-            pub(super) fn check_ranges(&self, problems: &mut Vec<$crate::config::Problem>) {
+            pub(super) fn check_ranges(&self, problems: &mut Vec<$crate::config::error::Problem>) {
                 let _ = &problems;
                 $($(
                     $crate::config::section::check_range($section, stringify!($key), &self.$key, &($range), problems);

@@ -2,10 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::{
-    KIB, MAX_COUNT, MIB,
-    section::{Limit, section},
-};
+use super::section::{KIB, Limit, MAX_COUNT, MIB, section};
 
 section! {
     /// The data file: what it may hold, how it is written, and how it is read.

@@ -133,7 +133,7 @@ fn every_number_is_refused_just_outside_of_its_range() {
         }
     }
     let table = Config::default().to_table();
-    let numbers = settings().filter(|setting| render::value(&table, setting).is_some_and(toml::Value::is_integer));
+    let numbers = settings().filter(|setting| settings::value(&table, setting).is_some_and(toml::Value::is_integer));
     assert_eq!(ranges, numbers.count(), "every number has a range");
 }
 

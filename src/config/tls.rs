@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{MAX_SECONDS, section::section};
+use super::section::{MAX_SECONDS, section};
 
 section! {
     /// TLS. Files are read again on SIGHUP and when they change; connections that are open keep their certificate.

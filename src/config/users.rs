@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::{MAX_COUNT, section::section};
+use super::section::{MAX_COUNT, section};
 
 section! {
     /// Calls about users, and the hashing of passwords.

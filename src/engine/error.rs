@@ -14,7 +14,7 @@ pub enum Error {
     /// The draft would have created a room beyond the limit on rooms of one creator.
     #[error(
         "limit of rooms created by one user reached ({limit}): publish to an existing room, or ask the operator to raise \
-         max_rooms_per_user"
+         storage.max_rooms_per_user"
     )]
     TooManyRoomsOfUser {
         /// The configured limit.
