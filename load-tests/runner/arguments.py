@@ -1,4 +1,4 @@
-"""What can be said on the command line, and what it means."""
+"""The command line."""
 
 import argparse
 import fnmatch
@@ -6,32 +6,32 @@ from pathlib import Path
 
 from runner import budgets, ghz
 
-# The part that calls a bare server beside the hub.
+# The part that compares GetUser with a bare tonic server.
 BASELINE = "bare-tonic"
 
 DESCRIPTION = """\
-Measures the hub: unary and streaming calls by ghz, messages from publish to delivery by rialto-load, both beside
-simpler systems. Prints Markdown tables on standard output, and on standard error what it is doing. Every server runs
-on loopback, on fresh data that is removed.
+Measures the hub: unary and streaming calls with ghz, messages from publish to delivery with rialto-load, both compared
+with simpler systems. Prints Markdown tables to standard output, and progress to standard error. Every server runs on
+loopback with fresh data, which is removed afterwards.
 
-Fails (1) if any call ends with something else than OK, if any message is lost, doubled or out of order, or if the data
-file does not hold what was acknowledged. A missed budget is only shown: figures are measurements, not tests.
+Exits with 1 if a call does not end with OK, if a message is missing, duplicated or out of order, or if the data file
+does not hold everything that was acknowledged. A missed budget is only reported: figures are measurements, not tests.
 """
 
 EPILOG = """\
-Try it:
-  load-tests/run --quick               does everything work? a minute or two once it is built; the figures mean nothing
-  load-tests/run                       everything, in a release build; half an hour on a machine that does nothing else
-  load-tests/run --record              the same, and renews the figures in load-tests/README.md and load-tests/results
+Examples:
+  load-tests/run --quick               a functional check; one or two minutes after the build; the figures mean nothing
+  load-tests/run                       everything, in a release build; half an hour on an otherwise idle machine
+  load-tests/run --record              the same, and updates the figures in load-tests/README.md and load-tests/results
   load-tests/run --only chat --only 'burst*'
-                                       a part of it; --list names the parts
-  load-tests/run --bin-dir target/ci   builds nothing
+                                       parts of it; --list lists them
+  load-tests/run --bin-dir target/ci   uses existing binaries
 
-One of the calls by hand, against a hub that is running:
+A single ghz run by hand, against a running hub:
   ghz --config load-tests/ghz/chat.json localhost:50051
   ghz --config load-tests/ghz/get-user.json --data '{"username":"ada"}' localhost:50051
 
-load-tests/README.md says what the figures mean.
+load-tests/README.md explains the figures.
 """
 
 
@@ -51,22 +51,22 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes, one alternation, the profile ci: for errors, not for speed"
+        "--quick", action="store_true", help="small sizes, one alternation, profile ci: a functional check"
     )
     parser.add_argument(
-        "--record", action="store_true", help="rewrite the results in load-tests/README.md and load-tests/results"
+        "--record", action="store_true", help="update the results in load-tests/README.md and load-tests/results"
     )
     parser.add_argument(
-        "--bin-dir", type=Path, metavar="DIR", help="the folder of rialto and rialto-load; default: build them"
+        "--bin-dir", type=Path, metavar="DIR", help="the folder with the binaries rialto and rialto-load; default: build them"
     )
     parser.add_argument(
-        "--only", action="append", metavar="NAME", help="only this part; a pattern such as 'burst*'; may be repeated"
+        "--only", action="append", metavar="NAME", help="run only this part, or the parts that match a pattern such as 'burst*'; may be repeated"
     )
-    parser.add_argument("--list", action="store_true", help="name the parts, and end")
+    parser.add_argument("--list", action="store_true", help="list the parts and exit")
     args = parser.parse_args()
     if args.record and (args.quick or args.only or args.bin_dir):
-        parser.error("--record is of everything, in full and in a release: without --quick, --only and --bin-dir")
+        parser.error("--record needs a full run of a release build: omit --quick, --only and --bin-dir")
     for pattern in args.only or []:
         if not fnmatch.filter(names(), pattern):
-            parser.error(f"nothing is called {pattern}; --list names the parts")
+            parser.error(f"no part matches {pattern}; --list lists the parts")
     return args

@@ -1,4 +1,4 @@
-"""What is measured by rialto-load, and what it may cost. A figure beyond its budget is shown as missed."""
+"""The measurements of rialto-load, and the budgets. A figure beyond its budget is reported as missed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Bound = Literal["at least", "at most"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One call of rialto-load. `quick` is the same at a size that only shows whether it works; None leaves it out."""
+    """One call of rialto-load. `quick`: the same at a small size, as a functional check; None skips it in a quick run."""
 
     name: str
     command: str
@@ -20,7 +20,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A figure of one system over that of another, run by run, and the median of that."""
+    """The median of the ratios of one system's figure to another's, run by run."""
 
     measurement: str
     figure: str
@@ -30,7 +30,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of a figure, and what the same is elsewhere."""
+    """The median of a figure, and that of another system to show beside it."""
 
     measurement: str
     figure: str
@@ -42,31 +42,31 @@ class Figure:
 
 @dataclass(frozen=True)
 class Flat:
-    """What a delivery costs in several measurements: the highest over the lowest.
+    """The cost of a delivery in several measurements: the highest over the lowest.
 
-    A message costs something however few get it. Where that would hide the cost of a delivery, it is taken away: it is what the same
-    messages cost with nobody in the room but their publisher.
+    A message has a cost that does not depend on the number of deliveries. Where it would hide the cost of a delivery, it is subtracted:
+    it is measured with the same messages in a room without subscribers.
     """
 
-    measurements: tuple[tuple[str, str, str | None], ...]  # what a reader calls it, its name, the same without subscribers
-    pattern: str  # of their names
+    measurements: tuple[tuple[str, str, str | None], ...]  # title, name, name of the same without subscribers
+    pattern: str  # that matches the names
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls a second that ghz gets out of the hub, over those of a bare server."""
+    """The calls per second that ghz makes to the hub, over those to a bare server."""
 
 
 @dataclass(frozen=True)
 class Pages:
-    """The time of a page among many users over that among few, which criterion has measured."""
+    """The time of a page among many users over that among few, as measured by criterion."""
 
     command: str = "cargo bench --bench users"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What something may cost. Without a bound it may cost what it does, and is only shown."""
+    """A budget. Without a bound the figure is only reported."""
 
     what: str
     bound: Bound | None
@@ -80,7 +80,7 @@ class Budget:
 
 DELIVERIES = "deliveries_per_cpu_second"
 
-# The bursts are so long that a tick of the processors' clock, 10 ms, does not matter to a bare TCP server.
+# The bursts are long enough that the resolution of CPU time, 10 ms, does not matter even for a bare TCP server.
 MEASUREMENTS = (
     Measurement(
         "burst-100",
@@ -107,7 +107,7 @@ MEASUREMENTS = (
         "publish --window 512 --messages 1000 --size 100",
         ("sqlite",),
     ),
-    # Shorter: JetStream would take minutes.
+    # Shorter than against SQLite, because JetStream would take minutes.
     Measurement(
         "publish-512-nats",
         "publish --window 512 --messages 10000 --size 100",
@@ -138,7 +138,7 @@ MEASUREMENTS = (
         "rooms-10000",
         "fanout --rooms 10000 --subscribers 10 --rooms-per-stream 1000 --publishers 10 --rate 0.05 --size 100 --seconds 20",
     ),
-    # What TLS and tokens cost. Who comes back has missed next to nothing: what is left is the handshake.
+    # The cost of TLS and tokens. Reconnecting clients have missed one message, so that the handshake dominates.
     Measurement(
         "tls-burst-100",
         "burst --rooms 1 --subscribers 100 --publishers 8 --messages 200000 --size 100",
@@ -168,7 +168,7 @@ BUDGETS = (
     Budget("burst, 100 subscribers, over core NATS", "at least", 2, Ratio("burst-100", DELIVERIES, "nats")),
     Budget("burst, 1,000 subscribers, over bare TCP", "at least", 0.8, Ratio("burst-1000", DELIVERIES, "tcp")),
     Budget(
-        "paced, 1,000 connections x 50 messages a second, over bare TCP",
+        "paced, 1,000 connections x 50 messages per second, over bare TCP",
         "at least",
         0.62,
         Ratio("paced", DELIVERIES, "tcp"),
@@ -195,7 +195,7 @@ BUDGETS = (
         Ratio("publish-512", "messages_per_second", "sqlite"),
     ),
     Budget(
-        "the same over JetStream that syncs always", "at least", 20, Ratio("publish-512-nats", "messages_per_second", "nats")
+        "the same over JetStream that always syncs", "at least", 20, Ratio("publish-512-nats", "messages_per_second", "nats")
     ),
     Budget(
         "durable publish, one in flight: time over a bare SQLite commit",
@@ -203,7 +203,7 @@ BUDGETS = (
         1.5,
         Ratio("publish-1", "p50_us", "sqlite"),
     ),
-    Budget("GetUser through ghz, calls a second over a bare tonic server", "at least", 0.9, Calls()),
+    Budget("GetUser through ghz, calls per second over a bare tonic server", "at least", 0.9, Calls()),
     Budget("a page of 100 from 1,000,000 users: time over that from 1,000", "at most", 1.2, Pages()),
     Budget(
         "cost per delivery, from 10 to 5,000 subscribers: highest over lowest",
@@ -230,7 +230,7 @@ BUDGETS = (
         Ratio("tls-burst-100", DELIVERIES, "rialto", of="rialto-tls"),
     ),
     Budget(
-        "TLS and tokens over plain: paced, 1,000 connections x 50 messages a second",
+        "TLS and tokens over plain: paced, 1,000 connections x 50 messages per second",
         None,
         0,
         Ratio("tls-paced", DELIVERIES, "rialto", of="rialto-tls"),

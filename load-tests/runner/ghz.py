@@ -1,4 +1,4 @@
-"""Calls made by ghz, as its configurations in `ghz/` say."""
+"""Calls made by ghz with the configurations in `ghz/`."""
 
 import json
 import statistics
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.place import LOAD_TESTS
+from runner.paths import LOAD_TESTS
 from runner.program import Failure, Program, run
 
-# Stands in a configuration where the id of a user belongs: ids are given by the server.
+# Placeholder in a configuration for the id of a user, which the server assigns.
 SEEDED = "SEEDED"
 SEEDS = 1000
 QUICK_PART = 50
@@ -18,14 +18,14 @@ SECONDS = 300
 
 SCENARIOS = ("get-user", "create-user", "update-user", "list-users", "create-users", "chat", "publish")
 
-# The part of ghz's report that is the same for everyone who reads it.
+# The parts of ghz's report that do not depend on this machine's paths and settings.
 KEPT = ("name", "count", "total", "average", "fastest", "slowest", "rps")
 KEPT_DISTRIBUTIONS = ("latencyDistribution", "statusCodeDistribution", "errorDistribution", "histogram")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run of one configuration. Times are in milliseconds."""
+    """A run of a configuration. Times are in milliseconds."""
 
     name: str
     calls: int
@@ -41,7 +41,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The hub over something else, run by run. Both measured the same, one after the other."""
+    """The ratios of the hub to a baseline, run by run."""
 
     per_second: list[float]
     per_cpu_second: list[float]
@@ -59,10 +59,10 @@ class Ghz:
         self._tick = tick
 
     def seed(self, address: str) -> None:
-        """Creates the users that the scenarios get and change, in one call."""
+        """Creates the users that the scenarios read and update, in one call."""
         config = load("create-users") | {"total": 1, "concurrency": 1, "connections": 1}
         config["data"] = [{"username": f"seeded-{number}", "email": ""} for number in range(SEEDS)]
-        must_be_clean(self._call(config, address))
+        check_all_ok(self._call(config, address))
 
     def run(self, scenario: str, server: Program, address: str, ids: list[str]) -> Result:
         config = filled(load(scenario), ids)
@@ -73,11 +73,11 @@ class Ghz:
         after = server.cpu_seconds()
         used = after - before if after is not None and before is not None else 0
         result = summary(config, report, used)
-        must_be_clean(report, config["total"])
+        check_all_ok(report, config["total"])
         return result
 
     def _call(self, config: dict[str, Any], address: str) -> dict[str, Any]:
-        """Everything goes through a file: thousands of ids are too long for a command line."""
+        """Passes the configuration in a file, since thousands of ids are too long for a command line."""
         name = config["name"]
         path, output = self._folder / f"{name}.json", self._folder / f"{name}.report.json"
         path.write_text(json.dumps(config))
@@ -92,7 +92,7 @@ def load(scenario: str) -> dict[str, Any]:
 
 
 def filled(config: dict[str, Any], ids: list[str]) -> dict[str, Any]:
-    """With one set of data for each id: ghz takes them in turn, so that calls that change users seldom meet at one."""
+    """Returns the configuration with one set of data per id. ghz takes them in turn, so that updates rarely conflict."""
     data = config["data"]
     if isinstance(data, dict) and data.get("id") == SEEDED:
         return config | {"data": [data | {"id": user} for user in ids]}
@@ -100,7 +100,7 @@ def filled(config: dict[str, Any], ids: list[str]) -> dict[str, Any]:
 
 
 def messages_of(result: Result, scenario: str) -> int:
-    """How many messages or users a scenario has written."""
+    """Returns the number of messages or users that a scenario has written."""
     data = load(scenario)["data"]
     return result.calls * (len(data) if isinstance(data, list) else 1)
 
@@ -124,14 +124,14 @@ def summary(config: dict[str, Any], report: dict[str, Any], cpu_seconds: float) 
     )
 
 
-def must_be_clean(report: dict[str, Any], calls: int = 1) -> None:
-    """Every call was made, and ended with OK."""
+def check_all_ok(report: dict[str, Any], calls: int = 1) -> None:
+    """Fails unless every call was made and ended with OK."""
     name, statuses, errors = report["name"], report["statusCodeDistribution"], report["errorDistribution"]
     if set(statuses) - {"OK"} or errors:
-        told = "".join(f"\n  {count} x {error}" for error, count in errors.items())
-        raise Failure(f"{name}: not every call ended with OK: {statuses}{told}")
+        listed = "".join(f"\n  {count} x {error}" for error, count in errors.items())
+        raise Failure(f"{name}: not every call ended with OK: {statuses}{listed}")
     if report["count"] != calls:
-        raise Failure(f"{name}: {report['count']} calls were made instead of {calls} (ended: {report['endReason']})")
+        raise Failure(f"{name}: {report['count']} of {calls} calls were made (end reason: {report['endReason']})")
 
 
 def compare(ours: list[Result], theirs: list[Result]) -> Comparison:

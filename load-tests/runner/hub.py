@@ -1,4 +1,4 @@
-"""A hub on fresh data, with users in it."""
+"""A hub with fresh data."""
 
 import json
 import sqlite3
@@ -12,8 +12,8 @@ SEED_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a data file holds."""
+class Stored:
+    """Row counts of a data file."""
 
     users: int
     messages: int
@@ -33,11 +33,11 @@ class Hub:
             raise Failure("there are no users after seeding")
         return ids
 
-    def stop(self) -> Kept:
-        """Ends it, and counts what it has kept: calls that ended with OK are not yet messages that were accepted."""
+    def stop(self) -> Stored:
+        """Stops the hub and counts what it has stored: a call may end with OK although its messages were rejected."""
         self.program.stop()
         with closing(sqlite3.connect(f"file:{self._data / 'rialto.db'}?mode=ro", uri=True)) as log:
             users, messages = (
                 log.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("users", "messages")
             )
-        return Kept(users, messages)
+        return Stored(users, messages)

@@ -1,4 +1,4 @@
-"""Runs rialto-load, which starts the systems that it measures by itself, and reads what it has found."""
+"""Runs rialto-load, which starts the systems that it measures, and reads its report."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ QUICK_SECONDS = 90
 
 @dataclass(frozen=True)
 class Found:
-    """What one measurement has found."""
+    """The report of one measurement."""
 
     measurement: Measurement
     command: str
@@ -30,7 +30,7 @@ class Found:
         return list(dict.fromkeys(run["system"] for run in self.report["runs"]))
 
     def figure(self, name: str, system: str = "rialto") -> float:
-        """The median of all runs."""
+        """Returns the median over all runs."""
         values = self.values(name, system)
         if not values:
             raise Failure(f"`{self.command}` does not report {name} of {system}")
@@ -41,7 +41,7 @@ class Found:
         return [figure[name] for figure in figures if figure.get(name) is not None]
 
     def ratios(self, name: str, of: str, against: str) -> list[float]:
-        """One system over another, each run over the one beside it."""
+        """Returns the ratios of one system to another, run by run."""
         ours, theirs = self.values(name, of), self.values(name, against)
         if not ours or len(ours) != len(theirs):
             raise Failure(f"`{self.command}` does not report {name} of {of} and {against}")
@@ -68,7 +68,7 @@ class Load:
         arguments += ["--rialto", str(self._binaries.rialto), "--nats-server", str(self._nats)]
         if measurement.plot:
             arguments += ["--svg", str(plot)]
-        # What it leaves behind when it must be killed goes with our own folder.
+        # If it must be killed, its files are removed with our folder.
         environment = {"TMPDIR": str(self._folder)}
         seconds = QUICK_SECONDS if self._quick else SECONDS
         run([self._binaries.load, *arguments], seconds, self._tick, environment)

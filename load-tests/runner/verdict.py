@@ -1,4 +1,4 @@
-"""Holds what was found against the budgets."""
+"""Compares results with the budgets."""
 
 import json
 import statistics
@@ -8,14 +8,14 @@ from pathlib import Path
 from runner.budgets import BUDGETS, Budget, Calls, Figure, Flat, Pages, Ratio
 from runner.ghz import Comparison
 from runner.load import Found
-from runner.place import TARGET
+from runner.paths import TARGET
 
 GHZ_COMMAND = "ghz --config load-tests/ghz/get-user.json"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One row for the reader. Without a value nothing was measured, and the figure says why."""
+    """One row of the table of budgets. `value` is None if it was not measured; `figure` then says so."""
 
     budget: Budget
     value: float | None
@@ -52,7 +52,7 @@ def verdict(budget: Budget, found: dict[str, Found], calls: Comparison | None) -
 
 
 def delivery(found: Found, alone: Found | None) -> float:
-    """Microseconds of the server's processors for a delivery, without what the messages cost alone."""
+    """Returns the server's CPU time per delivery in microseconds, less the cost of the messages themselves."""
     cpu, deliveries = (found.figure(figure) for figure in ("server_cpu_seconds", "deliveries"))
     if alone:
         cpu -= alone.figure("server_cpu_seconds")
@@ -61,7 +61,7 @@ def delivery(found: Found, alone: Found | None) -> float:
 
 
 def flat(budget: Budget, costs: list[tuple[str, float]], command: str) -> Verdict:
-    """The costs themselves are shown too: which one is highest says more than how much."""
+    """Compares the highest cost with the lowest. Shows all costs, since which one is highest matters more."""
     value = max(cost for _, cost in costs) / min(cost for _, cost in costs)
     each = ", ".join(f"{title}: {cost:.2f}" for title, cost in costs)
     return Verdict(budget, value, f"{value:.2f} x (µs of CPU at {each})", command)
@@ -75,7 +75,7 @@ def pages(budget: Budget, command: str) -> Verdict:
 
 
 def criterion_time(users: int) -> float | None:
-    """The median in nanoseconds that criterion has left for a page among so many users."""
+    """Returns criterion's median in nanoseconds for a page among this number of users; None if it was not measured."""
     estimates = TARGET / "criterion/page of 100 users/anywhere in" / str(users) / "new/estimates.json"
     return median_of(estimates) if estimates.exists() else None
 

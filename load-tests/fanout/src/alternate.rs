@@ -1,4 +1,4 @@
-//! Runs a load against each system in turn, so that all meet the same machine in the same mood.
+//! Runs a load against each system in turn, so that all of them run under the same conditions of the machine.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,24 +12,24 @@ use crate::{
     verbs::Verb,
 };
 
-/// What is asked of every load.
+/// The options that every load has.
 #[derive(Debug)]
 pub struct Plan {
     /// Starts the systems.
     pub launcher: Launcher,
-    /// Other systems to compare the hub to.
+    /// Other systems to compare the hub with.
     pub against: Vec<Kind>,
-    /// The hub is left out: a baseline is looked at alone.
+    /// Leaves the hub out, to measure a baseline alone.
     pub without_rialto: bool,
-    /// How often each system has its turn.
+    /// Number of runs of each system.
     pub alternations: usize,
-    /// Where the report for programs goes.
+    /// File for the report as JSON; `None` writes none.
     pub json: Option<PathBuf>,
-    /// Where the drawing goes.
+    /// File for the charts as SVG; `None` draws none.
     pub svg: Option<PathBuf>,
 }
 
-/// Runs the load as planned. The first failure ends it.
+/// Runs the load as planned. Stops at the first error.
 pub async fn run(verb: &dyn Verb, plan: &Plan) -> Result<Report> {
     let mut systems = plan.against.clone();
     if !plan.without_rialto {
@@ -43,7 +43,7 @@ pub async fn run(verb: &dyn Verb, plan: &Plan) -> Result<Report> {
             progress.finish_and_clear();
             report.runs.push(run?);
         }
-        // Nobody always goes first.
+        // Reversed each round, so that no system always runs first.
         systems.reverse();
     }
     report.compare(verb.compared());

@@ -1,4 +1,4 @@
-//! Servers with nothing in them, to compare with.
+//! Minimal servers, as baselines.
 
 pub mod fault;
 pub mod tcp;

@@ -1,4 +1,4 @@
-//! Draws what was measured: latency by percentile, throughput over time, and memory where a load looked at it.
+//! Draws a report: latency by percentile, throughput over time, and memory over time where a load samples it.
 
 mod axis;
 
@@ -30,13 +30,13 @@ const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const PALE: RGBColor = RGBColor(0x77, 0x77, 0x77);
 const GRID: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
-/// Of a curve: more cannot be told apart.
+/// Points of a curve; more could not be distinguished.
 const MOST_POINTS: usize = 200;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Curve = Vec<(f64, f64)>;
 
-/// What is drawn into one frame.
+/// One chart.
 struct Panel {
     title: &'static str,
     x: Axis,
@@ -45,21 +45,21 @@ struct Panel {
     systems: Vec<System>,
 }
 
-/// One system's runs, and what is in their middle.
+/// One system's runs, and their median.
 struct System {
     name: &'static str,
     runs: Vec<Curve>,
     middle: Curve,
 }
 
-/// Draws every run, a colour a system.
+/// Draws every run, in one colour per system.
 pub fn draw(report: &Report, path: &Path) -> Result<()> {
     fs::write(path, svg(report)?).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn svg(report: &Report) -> Result<String> {
     let panels: Vec<_> = [latency(report), throughput(report), memory(report)].into_iter().flatten().collect();
-    ensure!(!panels.is_empty(), "there is nothing to draw of {}: all of it is in the table", report.verb);
+    ensure!(!panels.is_empty(), "{} has no curves to draw: its table has all figures", report.verb);
     let mut image = String::new();
     let height = HEAD + PANEL * u32::try_from(panels.len())?;
     let root = SVGBackend::with_string(&mut image, (WIDTH, height)).into_drawing_area();
@@ -74,7 +74,7 @@ fn svg(report: &Report) -> Result<String> {
         }
         root.present()
     };
-    drawn().map_err(|error| anyhow!("the drawing fails: {error}"))?;
+    drawn().map_err(|error| anyhow!("drawing failed: {error}"))?;
     drop(root);
     Ok(image)
 }
@@ -86,7 +86,7 @@ fn latency(report: &Report) -> Option<Panel> {
     let (lowest, highest) = (times().fold(f64::MAX, f64::min), times().fold(0.0, f64::max));
     let (x, y) = (Axis::nines(), Axis::microseconds(lowest, highest));
     let title = "Latency by percentile";
-    Some(Panel { title, x, x_title: "of the deliveries were not slower", y, systems })
+    Some(Panel { title, x, x_title: "of the deliveries took at most this long", y, systems })
 }
 
 fn throughput(report: &Report) -> Option<Panel> {
@@ -100,7 +100,7 @@ fn throughput(report: &Report) -> Option<Panel> {
     };
     let systems = systems(report, curve)?;
     let y = Axis::from_zero(highest(&systems), 1.0, number);
-    Some(Panel { title: "Deliveries a second", x: seconds(&systems), x_title: "seconds", y, systems })
+    Some(Panel { title: "Deliveries per second", x: seconds(&systems), x_title: "seconds", y, systems })
 }
 
 fn memory(report: &Report) -> Option<Panel> {
@@ -109,7 +109,7 @@ fn memory(report: &Report) -> Option<Panel> {
     Some(Panel { title: "Memory of the server", x: seconds(&systems), x_title: "seconds", y, systems })
 }
 
-/// None if no run has a curve.
+/// Groups the curves by system. `None` if no run has one.
 fn systems(report: &Report, curve: impl Fn(&Run) -> Curve) -> Option<Vec<System>> {
     let mut systems: Vec<System> = Vec::new();
     for run in &report.runs {
@@ -126,7 +126,7 @@ fn systems(report: &Report, curve: impl Fn(&Run) -> Curve) -> Option<Vec<System>
     (!systems.is_empty()).then_some(systems)
 }
 
-/// The median at each point that all of them have.
+/// The median at each point that all runs have.
 fn middle(runs: &[Curve]) -> Curve {
     let points = runs.iter().map(Vec::len).min().unwrap_or(0);
     let at = |nth: usize| {
@@ -147,7 +147,7 @@ fn highest(systems: &[System]) -> f64 {
     values.fold(0.0, f64::max)
 }
 
-/// Colours of Okabe and Ito, which those who see few colours tell apart as well.
+/// The colours of Okabe and Ito, which readers with colour blindness can distinguish.
 fn colour(system: &str) -> RGBColor {
     match system {
         "rialto" => RGBColor(0x00, 0x72, 0xb2),
@@ -167,7 +167,7 @@ type Drawn<'a> = Result<
     plotters::drawing::DrawingAreaErrorKind<<SVGBackend<'a> as plotters::prelude::DrawingBackend>::ErrorType>,
 >;
 
-/// What was done, how it was set, and which colour is whose.
+/// Draws the load's name and settings, and the legend.
 fn title<'a>(area: &Area<'a>, report: &Report) -> Drawn<'a> {
     area.draw(&Text::new(format!("rialto-load {}", report.verb), (16, 12), text(20, INK)))?;
     let settings = report.settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
@@ -213,9 +213,9 @@ impl Panel {
                 }
             }
             chart.draw_series(LineSeries::new(system.middle.iter().copied(), colour.stroke_width(2)))?;
-            // A line of one point is none.
-            let lonely = system.middle.iter().filter(|_| system.middle.len() == 1);
-            chart.draw_series(lonely.map(|point| Circle::new(*point, 3, colour.filled())))?;
+            // A line through one point would not be visible.
+            let single = system.middle.iter().filter(|_| system.middle.len() == 1);
+            chart.draw_series(single.map(|point| Circle::new(*point, 3, colour.filled())))?;
         }
         Ok(())
     }
@@ -239,17 +239,18 @@ mod tests {
     #[test]
     fn everything_is_drawn_and_named() {
         let image = svg(&report(vec![run(Kind::Rialto), run(Kind::Nats), run(Kind::Rialto)])).unwrap();
-        for said in ["rialto-load churn", "rooms 1", "nats", "99.9 %", "1 ms", "Deliveries a second", "MiB", "seconds"]
+        for text in
+            ["rialto-load churn", "rooms 1", "nats", "99.9 %", "1 ms", "Deliveries per second", "MiB", "seconds"]
         {
-            assert!(image.contains(said), "{said} is missing in {image}");
+            assert!(image.contains(text), "{text} is missing in {image}");
         }
         assert!(!image.contains("NaN") && !image.contains("most growth"), "{image}");
     }
 
     #[test]
     fn a_load_without_curves_says_so() {
-        let said = svg(&report(vec![Run::new(Kind::Rialto)])).unwrap_err().to_string();
-        assert!(said.contains("nothing to draw of churn"), "{said}");
+        let error = svg(&report(vec![Run::new(Kind::Rialto)])).unwrap_err().to_string();
+        assert!(error.contains("churn has no curves"), "{error}");
     }
 
     #[test]

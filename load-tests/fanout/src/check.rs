@@ -1,4 +1,4 @@
-//! What every subscriber holds its system to: each room's messages all there, once, in order.
+//! Checks what a subscriber receives: every message of its rooms, once, in order.
 
 use std::{
     collections::BTreeSet,
@@ -9,22 +9,22 @@ use rustc_hash::FxHashMap;
 
 use crate::stamp::{Room, Stamp};
 
-/// What a system did that it must not.
+/// A way in which a system broke its contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
-    /// A message never came.
+    /// A message is missing.
     Gap,
-    /// A message came twice.
+    /// A message was delivered twice.
     Duplicate,
-    /// A message came after a later one of the same publisher.
+    /// A message was delivered after a later one of the same publisher.
     Reordered,
-    /// A `seq` was not above the one before it in its room.
+    /// A `seq` was not above the previous one of its room.
     SeqWentBack,
-    /// A message that nobody published.
+    /// A message was delivered that was not published in this room.
     Foreign,
-    /// A word of the server that this load does not call for, such as `rejected` or `gap`.
+    /// The server sent an event that this load does not cause, such as `rejected` or `gap`.
     Unexpected,
-    /// A stream ended before it was told to.
+    /// A stream ended before the load was over.
     Ended,
 }
 
@@ -34,15 +34,15 @@ impl Display for Violation {
             Self::Gap => "missing",
             Self::Duplicate => "delivered twice",
             Self::Reordered => "out of order",
-            Self::SeqWentBack => "with a seq that went back",
-            Self::Foreign => "that nobody published",
-            Self::Unexpected => "unexpected words of the server",
+            Self::SeqWentBack => "with a seq that does not increase",
+            Self::Foreign => "that were not published",
+            Self::Unexpected => "unexpected events",
             Self::Ended => "streams ended early",
         })
     }
 }
 
-/// What one subscriber has seen.
+/// What one subscriber has received.
 #[derive(Debug)]
 pub struct Check {
     rooms: FxHashMap<Room, Seen>,
@@ -57,20 +57,20 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Progress {
     next: u64,
-    /// Below `next`, and not seen yet.
+    /// Messages below `next` that have not been received.
     missing: BTreeSet<u64>,
 }
 
-/// A stream that misses more has been shown to be broken; what it misses beyond is not told apart any more.
+/// Missing messages that are tracked one by one. Beyond this the stream is known to be broken, and the rest is only counted as missing.
 const MISSING: u64 = 10_000;
 
 impl Check {
-    /// Of a subscriber that is in these rooms, and in no other.
+    /// Creates the check of a subscriber that is in these rooms only.
     pub fn new(rooms: &[Room]) -> Self {
         Self { rooms: rooms.iter().map(|room| (*room, Seen::default())).collect() }
     }
 
-    /// A delivery, with its `seq` where the system has such.
+    /// Checks a delivery. `seq`: `None` if the system has no sequence numbers.
     pub fn see(&mut self, seq: Option<u64>, stamp: &Stamp) -> Result<(), Violation> {
         let seen = self.rooms.get_mut(&stamp.room).ok_or(Violation::Foreign)?;
         let in_order = seq.is_none_or(|seq| seq > seen.last_seq);
@@ -80,19 +80,19 @@ impl Check {
         if in_order { Ok(()) } else { Err(Violation::SeqWentBack) }
     }
 
-    /// The subscriber is told of this publisher's messages from `first` on.
+    /// Expects this publisher's messages from `first` on.
     pub fn begin(&mut self, room: Room, publisher: u32, first: u64) {
         let seen = self.rooms.entry(room).or_default();
         seen.publishers.insert(publisher, Progress { next: first, missing: BTreeSet::new() });
     }
 
-    /// Messages that a publisher published, in a room that the subscriber was in all the time, and that never came.
+    /// Number of messages that are missing of the `published` that this publisher sent to the room, in which the subscriber was throughout.
     pub fn missing(&self, room: Room, publisher: u32, published: u64) -> u64 {
         let progress = self.rooms.get(&room).and_then(|seen| seen.publishers.get(&publisher));
         progress.map_or(published, |progress| progress.missing.len() as u64 + published.saturating_sub(progress.next))
     }
 
-    /// Messages of a room that came although none of these publishers, who published so many each, has published them.
+    /// Number of messages received in a room that none of these publishers sent; each of them sent `published`.
     pub fn foreign(&self, room: Room, publishers: &[u32], published: u64) -> u64 {
         let came = self.rooms.get(&room).into_iter().flat_map(|seen| &seen.publishers);
         came.map(|(publisher, progress)| {
@@ -119,7 +119,7 @@ impl Progress {
 mod tests {
     use super::*;
 
-    /// What a subscriber says of these messages, `(seq, nth)`, of which there were four.
+    /// The violations in these messages, `(seq, nth)`, and how many of four are missing.
     fn verdict(messages: &[(u64, u64)]) -> (Vec<Violation>, u64) {
         let mut check = Check::new(&[1]);
         let see =
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_missed_wherever_it_was() {
+    fn a_dropped_message_is_missing_wherever_it_was() {
         for dropped in 0..4 {
             let left: Vec<_> = (0..4).filter(|n| *n != dropped).map(|n| (n + 1, n)).collect();
             assert_eq!(verdict(&left), (vec![], 1), "without {dropped}");
@@ -143,24 +143,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_doubled_is_found() {
+    fn a_duplicate_is_detected() {
         assert_eq!(verdict(&[(1, 0), (2, 1), (3, 1), (4, 2), (5, 3)]), (vec![Violation::Duplicate], 0));
         assert_eq!(verdict(&[(1, 0), (2, 1), (3, 2), (4, 3), (4, 3)]), (vec![Violation::Duplicate], 0));
     }
 
     #[test]
-    fn what_was_reordered_is_found() {
+    fn a_reordered_message_is_detected() {
         assert_eq!(verdict(&[(1, 0), (2, 2), (3, 1), (4, 3)]), (vec![Violation::Reordered], 0));
     }
 
     #[test]
-    fn a_seq_that_goes_back_or_stands_still_is_found() {
+    fn a_seq_that_does_not_increase_is_detected() {
         assert_eq!(verdict(&[(1, 0), (3, 1), (2, 2), (4, 3)]), (vec![Violation::SeqWentBack], 0));
         assert_eq!(verdict(&[(1, 0), (2, 1), (2, 2), (4, 3)]), (vec![Violation::SeqWentBack], 0));
     }
 
     #[test]
-    fn rooms_and_publishers_are_told_apart() {
+    fn rooms_and_publishers_are_checked_separately() {
         let mut check = Check::new(&[1, 2]);
         for (room, publisher, nth) in [(1, 0, 0), (1, 1, 0), (2, 0, 0), (1, 0, 1), (2, 0, 1), (1, 1, 1)] {
             assert_eq!(check.see(None, &Stamp { room, publisher, nth, due: 0 }), Ok(()));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_published_in_a_room_is_found() {
+    fn a_message_that_was_not_published_in_a_room_is_detected() {
         let mut check = Check::new(&[1]);
         let stamp = |room, publisher, nth| Stamp { room, publisher, nth, due: 0 };
         assert_eq!(check.see(None, &stamp(2, 0, 0)), Err(Violation::Foreign), "another room");
@@ -179,11 +179,11 @@ mod tests {
         }
         assert_eq!(check.foreign(1, &[0, 5], 2), 0);
         assert_eq!(check.foreign(1, &[0], 2), 1, "another publisher");
-        assert_eq!(check.foreign(1, &[0, 5], 1), 1, "more than was published");
+        assert_eq!(check.foreign(1, &[0, 5], 1), 1, "more than were published");
     }
 
     #[test]
-    fn who_comes_later_misses_nothing_of_before() {
+    fn a_late_subscriber_is_not_missing_earlier_messages() {
         let mut check = Check::new(&[1]);
         check.begin(1, 0, 2);
         assert_eq!(check.see(None, &Stamp { room: 1, publisher: 0, nth: 2, due: 0 }), Ok(()));

@@ -16,7 +16,7 @@ use crate::{
 
 /// Measures a chat hub message by message, from publish to delivery.
 ///
-/// Each load starts its own server on fresh data, and fails if a single delivery is missing, doubled or out of order.
+/// Each load starts its own server on fresh data, and fails if a delivery is missing, duplicated or out of order.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120, after_help = EXAMPLES)]
 pub struct Cli {
@@ -28,14 +28,14 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  rialto-load burst --subscribers 100 --against tcp       what a delivery costs, beside a bare TCP server
-  rialto-load burst --against rialto-tls                  what TLS and tokens cost
+  rialto-load burst --subscribers 100 --against tcp       cost of a delivery, compared with a bare TCP server
+  rialto-load burst --against rialto-tls                  cost of TLS and tokens
   rialto-load fanout --subscribers 5000 --rate 20         latency in a large room
-  rialto-load publish --window 1 --against sqlite         how long a message takes to be safe, beside a bare commit
-  rialto-load idle --connections 10 --streams 100         what a silent client costs, and each further stream of it
-  rialto-load reconnect --clients 1000 --missed 1000      everyone comes back at once
-  rialto-load churn --seconds 3600 --most-growth 5 --svg churn.svg            a soak of an hour, with a picture of memory
-  rialto-load fanout --connect http://127.0.0.1:50051 --pid $(pidof rialto)   against a hub that runs already";
+  rialto-load publish --window 1 --against sqlite         time until a message is durable, compared with a bare commit
+  rialto-load idle --connections 10 --streams 100         memory of an idle client, and of each further stream
+  rialto-load reconnect --clients 1000 --missed 1000      all clients reconnect at once
+  rialto-load churn --seconds 3600 --most-growth 5 --svg churn.svg            a soak test of an hour, with a chart of memory
+  rialto-load fanout --connect http://127.0.0.1:50051 --pid $(pidof rialto)   against a running hub";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,12 +45,12 @@ enum Command {
     Reconnect(Reconnect),
     Churn(Churn),
     Publish(Publish),
-    /// A server with nothing in it, to compare with
+    /// Run a minimal server, as a baseline
     Bare(Bare),
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What is measured")]
+#[command(next_help_heading = "Common options")]
 struct Common {
     /// The hub's binary [default: `rialto` beside this program]
     #[arg(long, global = true, value_name = "FILE")]
@@ -58,54 +58,54 @@ struct Common {
     /// The NATS server's binary
     #[arg(long, global = true, value_name = "FILE", default_value = "nats-server")]
     nats_server: PathBuf,
-    /// Compare with another system, in turns; can be given several times
+    /// Compare with another system, in alternating runs; may be repeated
     #[arg(long, global = true, value_name = "SYSTEM")]
     against: Vec<Kind>,
-    /// Turns of each system [default: 5 with another system, otherwise 1]
+    /// Runs of each system [default: 5 with another system, otherwise 1]
     #[arg(long, global = true, value_name = "N")]
     alternations: Option<usize>,
-    /// Measure a server that runs already instead of starting one: `http://` a hub, `tcp://` a bare server, `nats://` a NATS server
+    /// Measure a running server instead of starting one: `http://` is a hub, `tcp://` a bare server, `nats://` a NATS server
     #[arg(long, global = true, value_name = "URL", requires = "pid")]
     connect: Option<String>,
-    /// The process of that server
+    /// The process ID of that server
     #[arg(long, global = true, value_name = "PID")]
     pid: Option<u32>,
-    /// Write everything that was measured as JSON
+    /// Write all figures as JSON
     #[arg(long, global = true, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw latency and throughput
+    /// Draw charts of latency and throughput as SVG
     #[arg(long, global = true, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Without a delivery for so long, what is missing will not come
+    /// Time without a delivery after which outstanding messages count as missing
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20.0, hide = true)]
     patience: f64,
 }
 
 #[derive(Debug, Args)]
 struct Bare {
-    /// Which
+    /// Kind of server
     #[arg(value_enum)]
     server: BareServer,
-    /// Where it listens
+    /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: String,
-    /// Do one thing wrong, to see a load find it (`tcp` only)
+    /// Make one fault, to see a load detect it (`tcp` only)
     #[arg(long, value_name = "FAULT")]
     fault: Option<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum BareServer {
-    /// Writes what comes to every connection
+    /// Writes everything it receives to every connection
     Tcp,
-    /// Answers GetUser with a constant
+    /// Returns a constant from GetUser
     Tonic,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub async fn run(cli: Cli) -> Result<()> {
-    // One connection a subscriber, at both ends.
-    rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be raised")?;
+    // Each subscriber may have a connection of its own.
+    rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let verb: Box<dyn Verb> = match cli.command {
         Command::Bare(bare) => return serve(bare).await,
         Command::Burst(verb) => Box::new(verb),
@@ -116,13 +116,13 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Publish(verb) => Box::new(verb),
     };
     let report = alternate::run(&*verb, &plan(cli.common)?).await?;
-    say(&report.tables());
+    print(&report.tables());
     Ok(())
 }
 
 fn plan(common: Common) -> Result<Plan> {
     let beside = || Some(env::current_exe().ok()?.parent()?.join("rialto"));
-    let rialto = common.rialto.or_else(beside).context("where is the hub's binary? Say it by --rialto")?;
+    let rialto = common.rialto.or_else(beside).context("cannot find the hub's binary: pass it with --rialto")?;
     let running = common.connect.map(|url| running(&url, common.pid)).transpose()?;
     let without_rialto = running.as_ref().is_some_and(|running| running.kind != Kind::Rialto);
     let mut against = common.against;
@@ -143,12 +143,12 @@ fn plan(common: Common) -> Result<Plan> {
 }
 
 fn running(url: &str, pid: Option<u32>) -> Result<Address> {
-    let (scheme, address) = url.split_once("://").context("a server's URL, such as http://127.0.0.1:50051")?;
+    let (scheme, address) = url.split_once("://").context("--connect takes a URL, such as http://127.0.0.1:50051")?;
     let kind = match scheme {
         "http" => Kind::Rialto,
         "tcp" => Kind::Tcp,
         "nats" => Kind::Nats,
-        other => bail!("{other}:// is no system that is known here"),
+        other => bail!("unknown scheme {other}://: use http://, tcp:// or nats://"),
     };
     let process = Process::new(pid.context("--pid is missing")?)?;
     Ok(Address { kind, address: address.trim_end_matches('/').to_owned(), process })
@@ -160,18 +160,18 @@ async fn serve(bare: Bare) -> Result<()> {
     let address = listener.local_addr()?;
     match bare.server {
         BareServer::Tcp => {
-            say(&format!("listening on tcp://{address}"));
+            print(&format!("listening on tcp://{address}"));
             Ok(bare::tcp::serve(listener, bare.fault).await?)
         }
         BareServer::Tonic => {
-            say(&format!("listening on http://{address}"));
+            print(&format!("listening on http://{address}"));
             Ok(bare::tonic::serve(listener).await?)
         }
     }
 }
 
-/// Standard output is where the figures go.
+/// Prints a line to standard output, where the figures go.
 #[allow(clippy::print_stdout, reason = "this is a command line")]
-pub fn say(text: &str) {
+pub fn print(text: &str) {
     println!("{text}");
 }

@@ -1,4 +1,4 @@
-//! gRPC's length-prefixed messages, read with as little work as a check needs.
+//! gRPC's length-prefixed messages, decoded only as far as the checks need.
 
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -9,10 +9,10 @@ use prost::{
 
 use crate::proto::user::ChatMessage;
 
-/// A byte that says "not compressed", and the length as four bytes in network order.
+/// Length of a frame's header: the compression flag, and the message's length as four bytes in network order.
 pub const HEADER: usize = 5;
 
-/// Appends one framed message.
+/// Appends one message, framed.
 pub fn put(message: &ChatMessage, to: &mut BytesMut) {
     let len = message.encoded_len();
     to.reserve(HEADER + len);
@@ -21,7 +21,7 @@ pub fn put(message: &ChatMessage, to: &mut BytesMut) {
     message.encode_raw(to);
 }
 
-/// Bytes of the whole frames at the start of these.
+/// Length of the whole frames at the start of these bytes.
 pub fn whole(bytes: &[u8]) -> usize {
     let mut end = 0;
     while let Some(len) = bytes.get(end..).and_then(frame_len) {
@@ -33,37 +33,37 @@ pub fn whole(bytes: &[u8]) -> usize {
     end
 }
 
-/// Takes the first frame off, if it is whole.
+/// Splits off the first frame, if it is whole.
 pub fn split_first(bytes: &mut Bytes) -> Option<Bytes> {
     let len = frame_len(bytes)?;
     (len <= bytes.len()).then(|| bytes.split_to(len))
 }
 
-/// Bytes of the frame that begins here, if its header is there.
+/// Length of the frame that begins here, if its header is complete.
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     let len: [u8; 4] = bytes.get(1..HEADER)?.try_into().ok()?;
     Some(HEADER + u32::from_be_bytes(len) as usize)
 }
 
-/// Takes bytes as they come and gives whole messages.
+/// Reassembles messages from chunks of bytes.
 #[derive(Debug, Default)]
 pub struct Reader {
     rest: BytesMut,
 }
 
-/// What a subscriber looks at in a message.
+/// The parts of a message that a subscriber checks.
 #[derive(Debug)]
 pub struct Seen<'a> {
-    /// Its place in the room, if it has one.
+    /// Its number in the room; 0 if it has none.
     pub seq: u64,
     /// Its text.
     pub text: &'a [u8],
-    /// Present, with the whole message, when it says more than a text.
+    /// The whole message, if it is an event.
     pub event: Option<Box<ChatMessage>>,
 }
 
 impl Reader {
-    /// Gives each whole message, as far as there is one; the rest waits for the next bytes.
+    /// Passes each whole message to `see`, and keeps the rest for the next chunk.
     pub fn read(&mut self, chunk: &[u8], mut see: impl FnMut(Seen<'_>)) -> Result<()> {
         if self.rest.is_empty() {
             let rest = read_whole(chunk, &mut see)?;
@@ -77,12 +77,12 @@ impl Reader {
     }
 }
 
-/// Gives back what is not whole yet.
+/// Returns the bytes of the last frame, if it is not whole yet.
 fn read_whole<'a>(mut bytes: &'a [u8], see: &mut impl FnMut(Seen<'_>)) -> Result<&'a [u8]> {
     while let Some((frame, rest)) = frame_len(bytes).and_then(|len| bytes.split_at_checked(len)) {
         let (header, message) = frame.split_at(HEADER);
         if header.first() != Some(&0) {
-            bail!("a compressed message, which nobody asked for");
+            bail!("a compressed message, although the client accepts none");
         }
         see(parse(message)?);
         bytes = rest;
@@ -90,7 +90,7 @@ fn read_whole<'a>(mut bytes: &'a [u8], see: &mut impl FnMut(Seen<'_>)) -> Result
     Ok(bytes)
 }
 
-/// The field numbers of `user.ChatMessage` that matter here.
+/// The field numbers of `user.ChatMessage` that are decoded.
 const TEXT: u32 = 2;
 const SEQ: u32 = 5;
 const FIRST_EVENT: u32 = 16;
@@ -99,7 +99,7 @@ fn parse(message: &[u8]) -> Result<Seen<'_>> {
     let mut seen = Seen { seq: 0, text: &[], event: None };
     let mut rest = message;
     while rest.has_remaining() {
-        let (tag, wire_type) = decode_key(&mut rest).context("a message that is none")?;
+        let (tag, wire_type) = decode_key(&mut rest).context("malformed message")?;
         match (tag, wire_type) {
             (SEQ, WireType::Varint) => seen.seq = decode_varint(&mut rest)?,
             (TEXT, WireType::LengthDelimited) => {
@@ -122,7 +122,7 @@ mod tests {
     use crate::proto::user::{Duplicate, chat_message::Event};
 
     #[test]
-    fn messages_come_out_as_they_went_in_however_they_are_cut() {
+    fn messages_survive_any_chunking() {
         let mut bytes = BytesMut::new();
         for seq in 1..=3 {
             let text = "x".repeat(usize::try_from(seq).unwrap() * 100);
@@ -143,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_an_error() {
-        for rubbish in [&b"\x01\0\0\0\0"[..], b"\0\0\0\0\x02\x12\x7f", b"\0\0\0\0\x01\xff"] {
-            assert!(Reader::default().read(rubbish, |_| {}).is_err(), "{rubbish:?}");
+    fn malformed_input_is_an_error() {
+        for malformed in [&b"\x01\0\0\0\0"[..], b"\0\0\0\0\x02\x12\x7f", b"\0\0\0\0\x01\xff"] {
+            assert!(Reader::default().read(malformed, |_| {}).is_err(), "{malformed:?}");
         }
     }
 }

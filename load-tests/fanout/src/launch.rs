@@ -1,4 +1,4 @@
-//! Starts what is measured: each time anew, on fresh data.
+//! Starts the system to measure: a new process on fresh data for each run.
 
 mod folder;
 mod nats;
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// Which system.
+/// A system to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// The hub.
@@ -39,14 +39,14 @@ pub enum Kind {
     RialtoTls,
     /// A bare TCP server that writes the same bytes to every connection.
     Tcp,
-    /// A NATS server; for `publish`, JetStream with a log that is synced.
+    /// A NATS server; for `publish`, JetStream that syncs every message.
     Nats,
-    /// SQLite in this process, without a server; for `publish`.
+    /// SQLite in this process, without a server; only for `publish`.
     Sqlite,
 }
 
 impl Kind {
-    /// As it is called in reports.
+    /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rialto => "rialto",
@@ -57,29 +57,29 @@ impl Kind {
         }
     }
 
-    /// The hub, in whatever way.
+    /// Whether it is the hub, plain or with TLS.
     pub fn is_hub(self) -> bool {
         matches!(self, Self::Rialto | Self::RialtoTls)
     }
 }
 
-/// Knows where the programs are.
+/// Starts systems.
 #[derive(Debug, Clone)]
 pub struct Launcher {
     /// The hub's binary.
     pub rialto: PathBuf,
-    /// The NATS server's.
+    /// The NATS server's binary.
     pub nats_server: PathBuf,
-    /// Systems that run already: measured instead of one that is started.
+    /// Running systems, which are measured instead of started.
     pub running: Vec<Address>,
-    /// For how long a load waits for what does not come.
+    /// Time without a delivery after which outstanding messages count as missing.
     pub patience: Duration,
 }
 
-/// A system that runs.
+/// A running system.
 #[derive(Debug, Clone)]
 pub struct Address {
-    /// Which it is.
+    /// Its kind.
     pub kind: Kind,
     /// `host:port`.
     pub address: String,
@@ -87,14 +87,14 @@ pub struct Address {
     pub process: Process,
 }
 
-/// A system that was started; it ends when this is dropped.
+/// A system under measurement. One that was started ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     /// `host:port`.
     pub address: String,
     /// Its process.
     pub process: Process,
-    /// Without a delivery for so long, what is missing will not come.
+    /// Time without a delivery after which outstanding messages count as missing.
     pub patience: Duration,
     kind: Kind,
     durable: bool,
@@ -103,19 +103,19 @@ pub struct Server {
     _folder: Option<TempDir>,
 }
 
-/// For the line in which a server says where it listens.
+/// Time for a server to print the address on which it listens.
 const START: Duration = Duration::from_secs(30);
 
 impl Launcher {
-    /// Starts a system that fans messages out, and keeps them only if it always does.
+    /// Starts a system that fans out messages. Only the hub stores them.
     pub async fn start(&self, kind: Kind) -> Result<Server> {
         self.start_as(kind, false).await
     }
 
-    /// Starts a system that keeps every message before it says so.
+    /// Starts a system that stores every message before it acknowledges it.
     pub async fn start_durable(&self, kind: Kind) -> Result<Server> {
         if kind == Kind::Tcp {
-            bail!("a bare TCP server keeps nothing");
+            bail!("a bare TCP server stores nothing: durable publishing cannot be measured");
         }
         self.start_as(kind, true).await
     }
@@ -150,7 +150,7 @@ impl Launcher {
                 spawn(command).await?
             }
             Kind::Nats => nats::spawn(&self.nats_server, folder.path(), durable).await?,
-            Kind::Sqlite => bail!("there is no server {}", kind.name()),
+            Kind::Sqlite => bail!("{} has no server", kind.name()),
         };
         let process = Process::new(child.id().context("the server has ended")?)?;
         Ok(Server {
@@ -165,7 +165,7 @@ impl Launcher {
         })
     }
 
-    /// A fresh folder, on a disk if there is one.
+    /// Creates a fresh folder, on a disk if there is one.
     pub fn folder(&self) -> Result<TempDir> {
         folder::fresh(&self.rialto)
     }
@@ -177,20 +177,23 @@ impl Launcher {
     }
 }
 
-/// Starts a server that says `listening on SCHEME://ADDRESS` as its first line.
+/// Starts a server whose first line of output is `listening on SCHEME://ADDRESS`, and returns that address.
 async fn spawn(mut command: Command) -> Result<(Child, String)> {
     let program = command.as_std().get_program().to_owned();
-    let command = clean(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
+    let command = without_settings(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
     let output = child.stdout.take().context("no output")?;
     let mut line = String::new();
     timeout(START, BufReader::new(output).read_line(&mut line)).await.context("the server does not listen")??;
     let address = line.trim().rsplit_once("://").map(|(_, address)| address.to_owned());
-    Ok((child, address.with_context(|| format!("{} did not say where it listens", program.display()))?))
+    Ok((
+        child,
+        address.with_context(|| format!("{} did not print the address on which it listens", program.display()))?,
+    ))
 }
 
-/// Nothing that is set for another server may reach this one.
-fn clean(command: &mut Command) -> &mut Command {
+/// Removes the settings in this process's environment, which are meant for another server.
+fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RIALTO_")) {
         command.env_remove(name);
     }
@@ -198,7 +201,7 @@ fn clean(command: &mut Command) -> &mut Command {
 }
 
 impl Server {
-    /// The way to it, for loads that are the same for every system.
+    /// The system's client, for loads that run against any system.
     pub fn system(&self) -> Result<Box<dyn System>> {
         let address = self.address.clone();
         Ok(match self.kind {
@@ -210,12 +213,12 @@ impl Server {
         })
     }
 
-    /// The way to a hub, for loads that are only for one.
+    /// The hub's client, for loads that run only against a hub.
     pub fn hub(&self) -> Rialto {
         Rialto { address: self.address.clone(), access: self.access.clone() }
     }
 
-    /// Ends it.
+    /// Stops a system that was started.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(child) = &mut self.child {
             child.kill().await?;

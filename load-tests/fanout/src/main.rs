@@ -1,12 +1,9 @@
-//! `rialto-load` measures a chat hub message by message, from publish to delivery, beside systems to compare it with.
+//! `rialto-load` measures a chat hub message by message, from publish to delivery, and compares it with other systems.
 //!
-//! It knows the wire and nothing of the server's inside: what it reports, any client could see. The parts, in the order in which they use
-//! each other: a part uses those below its line.
+//! It uses the protocol only and shares no code with the server: any client could observe what it reports. Modules are listed in the order of
+//! their dependencies: each uses those below it.
 
-#![allow(
-    unreachable_pub,
-    reason = "a program: nothing is reachable from outside, and `pub` says that another part uses it"
-)]
+#![allow(unreachable_pub, reason = "in a program `pub` marks what other modules use")]
 
 mod cli;
 
@@ -37,21 +34,21 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Whoever ends it early finds neither servers nor folders left behind: everything is dropped.
+    // An interrupt drops the load, and with it the servers and folders that it created.
     let ended = tokio::select! {
         ended = cli::run(cli::Cli::parse()) => ended,
-        signal = told_to_end() => signal.and_then(|()| Err(anyhow::anyhow!("ended early"))),
+        signal = terminated() => signal.and_then(|()| Err(anyhow::anyhow!("interrupted"))),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::say(&format!("rialto-load: {error:#}"));
+            cli::print(&format!("rialto-load: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn told_to_end() -> Result<()> {
+async fn terminated() -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -1,4 +1,4 @@
-//! A process that is measured: its processor time and its memory, as the system tells them.
+//! CPU time and memory of a measured process, as the operating system reports them.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use procfs::{
     process::{Process as Proc, Stat},
 };
 
-/// A process by its number.
+/// A process, by its ID.
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
     pid: i32,
 }
 
 impl Process {
-    /// The process of this number.
+    /// The process with this ID.
     pub fn new(pid: u32) -> Result<Self> {
         Ok(Self { pid: i32::try_from(pid)? })
     }
 
-    /// Processor time that it has used, in user and system mode, in ticks of 10 ms.
+    /// CPU time used so far in user and system mode, in steps of 10 ms.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(cpu(&self.proc()?.stat()?))
     }
 
-    /// Bytes of memory that it has in use (resident).
+    /// Resident memory in bytes.
     pub fn memory(&self) -> Result<u64> {
         let status = self.proc()?.status()?;
-        let kib = status.vmrss.context("the system does not tell the process's memory")?;
+        let kib = status.vmrss.context("the system does not report the process's memory")?;
         Ok(kib * 1024)
     }
 
     fn proc(&self) -> Result<Proc> {
-        Proc::new(self.pid).with_context(|| format!("the process {} cannot be looked at", self.pid))
+        Proc::new(self.pid).with_context(|| format!("cannot read the process {}", self.pid))
     }
 }
 
-/// Processor time of the thread that asks, likewise.
+/// CPU time used so far by the calling thread, in steps of 10 ms.
 pub fn thread_cpu() -> Result<Duration> {
     Ok(cpu(&Stat::from_file("/proc/thread-self/stat")?))
 }

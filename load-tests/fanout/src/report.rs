@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The figures of a load, as tables and as JSON.
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
@@ -15,27 +15,27 @@ pub type Figures = BTreeMap<&'static str, f64>;
 /// One run of a load against one system.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
-    /// Which system.
+    /// Name of the system.
     pub system: &'static str,
-    /// What was measured.
+    /// The figures, by name.
     pub figures: Figures,
-    /// Latencies in microseconds, by the part of the deliveries that were not slower.
+    /// Latencies in microseconds, by quantile.
     pub latencies: Vec<(f64, f64)>,
-    /// Deliveries a second, by [`BUCKET`](crate::tally::BUCKET).
+    /// Deliveries per second, one value per [`BUCKET`](crate::tally::BUCKET).
     pub throughput: Vec<f64>,
-    /// The server's memory in bytes, by the seconds since the load began; only of loads that look at it all the time.
+    /// The server's memory in bytes, by seconds since the load began. Empty if the load does not sample it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub memory: Vec<(f64, f64)>,
 }
 
 impl Run {
-    /// A run without figures yet.
+    /// Creates a run without figures.
     pub fn new(kind: Kind) -> Self {
         let (latencies, throughput, memory) = Default::default();
         Self { system: kind.name(), figures: Figures::new(), latencies, throughput, memory }
     }
 
-    /// Takes what the subscribers saw, and fails if that was wrong.
+    /// Adds what the subscribers received. Fails if there was a violation.
     pub fn take(&mut self, tally: &Tally) -> Result<()> {
         tally.verdict()?;
         self.take_latencies(&tally.latencies()?);
@@ -43,7 +43,7 @@ impl Run {
         Ok(())
     }
 
-    /// Takes latencies in microseconds.
+    /// Adds latencies in microseconds.
     pub fn take_latencies(&mut self, latencies: &Histogram<u64>) {
         let at = |quantile| latencies.value_at_quantile(quantile) as f64;
         self.figures.extend([("p50_us", at(0.5)), ("p90_us", at(0.9)), ("p99_us", at(0.99)), ("max_us", at(1.0))]);
@@ -51,42 +51,42 @@ impl Run {
     }
 }
 
-/// Where a curve of latencies is drawn through.
+/// The quantiles of a latency curve.
 const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
 
-/// How one system compares to another, over the alternations.
+/// The ratio of one system's figure to another's, over all alternations.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ratio {
-    /// Which system.
+    /// The compared system.
     pub of: &'static str,
-    /// To which system.
+    /// The system that it is compared with.
     pub against: &'static str,
-    /// In which figure.
+    /// Name of the figure.
     pub figure: &'static str,
-    /// The middle one of the alternations' ratios.
+    /// The median ratio.
     pub median: f64,
-    /// The lowest.
+    /// The lowest ratio.
     pub lowest: f64,
-    /// The highest.
+    /// The highest ratio.
     pub highest: f64,
 }
 
-/// A load, and everything that was measured under it.
+/// A load and all its runs.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Which load.
+    /// Name of the load.
     pub verb: &'static str,
-    /// How it was set.
+    /// Settings of the load.
     pub settings: serde_json::Value,
-    /// In the order in which they ran.
+    /// The runs, in the order in which they ran.
     pub runs: Vec<Run>,
-    /// Empty without another system.
+    /// The comparisons. Empty if only one system ran.
     pub ratios: Vec<Ratio>,
 }
 
 impl Report {
-    /// Compares the hub's runs to those of every other system, pair by pair; and those of the hub with TLS and tokens to the plain hub's,
-    /// because what is asked is what they cost.
+    /// Compares the hub's runs with those of every other system, pair by pair; and those of the hub with TLS and tokens with those of the plain
+    /// hub, to show what TLS and tokens cost.
     pub fn compare(&mut self, figure: &'static str) {
         let of = |system: &'static str| {
             self.runs.iter().filter(move |run| run.system == system).filter_map(|run| run.figures.get(figure).copied())
@@ -100,25 +100,25 @@ impl Report {
             let mut ratios: Vec<_> = of(one).zip(of(against)).map(|(own, other)| own / other).collect();
             ratios.sort_unstable_by(f64::total_cmp);
             let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
-            // Of an even number the mean of the two in the middle.
+            // Of an even number, the mean of the two middle values.
             let (below, above) = (ratios.get((ratios.len() - 1) / 2)?, ratios.get(ratios.len() / 2)?);
             Some(Ratio { of: one, against, figure, median: f64::midpoint(*below, *above), lowest, highest })
         };
         self.ratios = others.into_iter().filter_map(ratio).collect();
     }
 
-    /// Writes it for programs.
+    /// Writes the report as JSON.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(serde_json::to_writer_pretty(file, self)?)
     }
 
-    /// As tables, for people.
+    /// Formats the report as tables.
     pub fn tables(&self) -> String {
         let mut names: Vec<_> = self.runs.iter().flat_map(|run| run.figures.keys().copied()).collect();
         names.sort_unstable();
         names.dedup();
-        // A line a figure and a column a run: there are more figures than fit into a line.
+        // One row per figure and one column per run: there are more figures than fit into a row.
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_header(std::iter::once(self.verb).chain(self.runs.iter().map(|run| run.system)));
@@ -136,12 +136,12 @@ impl Report {
     }
 }
 
-/// Of what is spent, by its unit.
+/// Whether a figure is a cost, judged by its unit.
 fn smaller_is_better(figure: &str) -> bool {
     figure.starts_with("bytes_") || figure.ends_with("_bytes") || figure.ends_with("_us")
 }
 
-/// As many digits as matter.
+/// Formats a figure with the digits that matter.
 fn readable(figure: f64) -> String {
     if figure >= 100.0 || figure.fract() == 0.0 {
         let digits = format!("{figure:.0}");

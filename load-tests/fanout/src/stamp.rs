@@ -1,34 +1,34 @@
-//! What every text begins with: who published it, as which message, and when it was due.
+//! The stamp at the start of every text: its room, publisher and number, and when it was due.
 
 use std::{sync::OnceLock, time::Instant};
 
 /// A room, by number.
 pub type Room = u32;
 
-/// Says of a message where it comes from.
+/// Identifies a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// In which room it was published.
+    /// The room in which it was published.
     pub room: Room,
-    /// By which publisher.
+    /// Its publisher.
     pub publisher: u32,
-    /// As which of this publisher's messages in this room, from 0.
+    /// Its number among this publisher's messages in this room, from 0.
     pub nth: u64,
-    /// When it was due, as [`now`] counts.
+    /// When it was due, in the nanoseconds of [`now`].
     pub due: u64,
 }
 
-/// Hexadecimal digits of each part. The time is good for three days.
+/// Hexadecimal digits of each part. The time overflows after three days.
 const ROOM: usize = 6;
 const PUBLISHER: usize = 4;
 const NTH: usize = 10;
 const DUE: usize = 12;
 
 impl Stamp {
-    /// Bytes of a stamp. No text can be shorter.
+    /// Length of a stamp in bytes. No text is shorter.
     pub const LEN: usize = ROOM + PUBLISHER + NTH + DUE;
 
-    /// A text of so many bytes that begins with this stamp.
+    /// Returns a text of `size` bytes, or of [`LEN`](Self::LEN) if that is more, that begins with this stamp.
     pub fn text(&self, size: usize) -> String {
         let Self { room, publisher, nth, due } = self;
         let mut text = format!("{room:0ROOM$x}{publisher:0PUBLISHER$x}{nth:0NTH$x}{due:0DUE$x}");
@@ -36,7 +36,7 @@ impl Stamp {
         text
     }
 
-    /// The stamp of a text, if it begins with one.
+    /// Parses the stamp of a text. `None` if the text has none.
     pub fn of(text: &[u8]) -> Option<Self> {
         let (room, rest) = number::<ROOM>(text)?;
         let (publisher, rest) = number::<PUBLISHER>(rest)?;
@@ -46,7 +46,7 @@ impl Stamp {
     }
 }
 
-/// The number in so many digits, and what follows.
+/// Parses a number of `DIGITS` digits, and returns it with the rest of the text.
 fn number<const DIGITS: usize>(text: &[u8]) -> Option<(u64, &[u8])> {
     let (digits, rest) = text.split_first_chunk::<DIGITS>()?;
     let number = digits.iter().try_fold(0, |number, digit| {
@@ -56,7 +56,7 @@ fn number<const DIGITS: usize>(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, rest))
 }
 
-/// Nanoseconds since this process first asked.
+/// Nanoseconds since the first call in this process.
 pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)

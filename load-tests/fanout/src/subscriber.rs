@@ -1,4 +1,4 @@
-//! One subscriber: takes what comes, checks it, and counts it.
+//! A subscriber: checks and counts its deliveries.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,47 +8,55 @@ use crate::{
     tally::Tally,
 };
 
-/// A subscriber that its stream and the run both hold.
+/// A subscriber, shared by its stream and the run.
 #[derive(Debug, Clone)]
 pub struct Subscriber(Arc<Mutex<State>>);
 
-/// One subscriber while it takes what came in one go.
+/// A locked subscriber, while it processes one chunk.
 #[derive(Debug)]
 pub struct State {
     number: usize,
     tally: Arc<Tally>,
     check: Check,
     received: u64,
-    /// Messages of a block; 0: blocks do not count.
+    /// Messages per block; 0 disables blocks.
     block: u64,
-    /// When what is taken now came.
-    came: u64,
+    /// When the current chunk arrived.
+    arrived_at: u64,
     latencies: Vec<u64>,
     leaving: bool,
 }
 
 impl Subscriber {
-    /// The subscriber of this number, from 0, in these rooms, for whom so many messages are a block; 0: nobody waits for blocks.
+    /// Creates the subscriber with this number, from 0, in these rooms. `block`: messages per block; 0 disables blocks.
     pub fn new(number: usize, rooms: &[Room], tally: &Arc<Tally>, block: u64) -> Self {
         let (check, latencies) = (Check::new(rooms), Vec::new());
-        let state =
-            State { number, tally: Arc::clone(tally), check, received: 0, block, came: 0, latencies, leaving: false };
+        let state = State {
+            number,
+            tally: Arc::clone(tally),
+            check,
+            received: 0,
+            block,
+            arrived_at: 0,
+            latencies,
+            leaving: false,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// For what came in one go: [`State::settle`] ends it.
+    /// Locks the subscriber to process one chunk. Call [`State::settle`] after the chunk.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.came = now();
+        state.arrived_at = now();
         state
     }
 
-    /// From now on it is no fault if its stream ends.
+    /// Marks the subscriber as leaving: the end of its stream is no longer a violation.
     pub fn leave(&self) {
         self.lock().leaving = true;
     }
 
-    /// The stream has ended.
+    /// Records the end of the stream, which is a violation unless the subscriber is leaving.
     pub fn ended(&self, why: &str) {
         let state = self.lock();
         if !state.leaving {
@@ -56,14 +64,14 @@ impl Subscriber {
         }
     }
 
-    /// Counts what was published, in a room in which it was all the time, and never came.
+    /// Counts the messages that are missing of the `published` that a publisher sent to a room, in which the subscriber was throughout.
     pub fn count_missing(&self, room: Room, publisher: u32, published: u64) {
         let state = self.lock();
         let missing = state.check.missing(room, publisher, published);
         state.count(Violation::Gap, missing, room);
     }
 
-    /// Counts what came although none of these, who published so many each, has published it.
+    /// Counts the messages that none of these publishers sent; each of them sent `published`.
     pub fn count_foreign(&self, room: Room, publishers: &[u32], published: u64) {
         let state = self.lock();
         let foreign = state.check.foreign(room, publishers, published);
@@ -72,7 +80,7 @@ impl Subscriber {
 }
 
 impl State {
-    /// A delivery, with its `seq` where the system has such.
+    /// Records a delivery. `seq`: `None` if the system has no sequence numbers.
     pub fn delivery(&mut self, seq: Option<u64>, text: &[u8]) {
         let Some(stamp) = Stamp::of(text) else {
             let example = || format!("subscriber {}: {}", self.number, String::from_utf8_lossy(text));
@@ -81,7 +89,7 @@ impl State {
         if let Err(violation) = self.check.see(seq, &stamp) {
             self.tally.violation(violation, 1, || format!("subscriber {}, seq {seq:?}, {stamp:?}", self.number));
         }
-        self.latencies.push(self.came.saturating_sub(stamp.due));
+        self.latencies.push(self.arrived_at.saturating_sub(stamp.due));
     }
 
     fn count(&self, violation: Violation, count: u64, room: Room) {
@@ -90,12 +98,12 @@ impl State {
         }
     }
 
-    /// The server said something that this load does not call for.
+    /// Records an event of the server that this load does not cause.
     pub fn unexpected(&mut self, what: &str) {
         self.tally.violation(Violation::Unexpected, 1, || format!("subscriber {}: {what}", self.number));
     }
 
-    /// Counts what came.
+    /// Adds the chunk's deliveries to the tally.
     pub fn settle(&mut self) {
         self.tally.record(self.number, &self.latencies);
         let before = self.received;
@@ -106,7 +114,7 @@ impl State {
         self.latencies.clear();
     }
 
-    /// The checks, for loads that look further.
+    /// The check, for loads that need its details.
     pub fn check(&mut self) -> &mut Check {
         &mut self.check
     }

@@ -1,4 +1,4 @@
-//! What is measured: each system speaks its own protocol, and looks the same to a load.
+//! Clients of the measured systems: one interface over each system's own protocol.
 
 pub mod jetstream;
 pub mod nats;
@@ -11,23 +11,23 @@ use async_trait::async_trait;
 
 use crate::{stamp::Room, subscriber::Subscriber};
 
-/// A system that fans messages out.
+/// A system that fans out messages.
 #[async_trait]
 pub trait System: Send + Sync {
     /// Opens a connection.
     async fn connect(&self) -> Result<Box<dyn Connection>>;
 }
 
-/// A connection. It ends when it and its members are dropped.
+/// A connection. It is closed when it and its members are dropped.
 #[async_trait]
 pub trait Connection: Send + Sync {
-    /// Enters rooms as one member. Whatever is published after this returned, the subscriber gets.
+    /// Enters rooms as one member. The subscriber receives everything that is published after this returns.
     async fn join(&self, rooms: &[Room], subscriber: Subscriber) -> Result<Box<dyn Member>>;
 }
 
-/// Who is in some rooms, and may speak there. It leaves when it is dropped.
+/// A member of some rooms, which receives and may publish there. Dropping it leaves the rooms.
 #[async_trait]
 pub trait Member: Send + Sync {
-    /// Publishes texts, in this order. Waits only for as long as the system takes no more.
-    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()>;
+    /// Publishes texts in this order. Waits only while the system exerts backpressure.
+    async fn publish(&mut self, texts: Vec<(Room, String)>) -> Result<()>;
 }

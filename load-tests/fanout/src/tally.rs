@@ -1,4 +1,4 @@
-//! What all subscribers of a run have seen together.
+//! The combined counts of a run's subscribers.
 
 use std::{
     collections::BTreeMap,
@@ -17,16 +17,16 @@ use tokio::sync::watch;
 
 use crate::{check::Violation, stamp::now};
 
-/// So many histograms that subscribers on different threads rarely meet.
+/// Number of histograms; enough that subscribers on different threads rarely contend for one.
 const SHARDS: usize = 16;
 
-/// Microseconds; what takes longer counts as this.
+/// The highest latency in microseconds; longer ones count as this.
 const LONGEST: u64 = 600 * 1_000_000;
 
-/// Deliveries are counted by so long, for a picture of the run.
+/// Interval by which deliveries are counted for the throughput chart.
 pub const BUCKET: Duration = Duration::from_millis(100);
 
-/// And for so many of them; what comes later is not drawn.
+/// Number of buckets: an hour. Later deliveries are not drawn.
 const BUCKETS: usize = 10 * 60 * 60;
 
 /// The counts of a run.
@@ -40,7 +40,7 @@ pub struct Tally {
     blocks: Blocks,
 }
 
-/// Which blocks of messages every subscriber has got: how far the slowest is.
+/// How many subscribers have received each block of messages, which shows how far the slowest is.
 #[derive(Debug)]
 struct Blocks {
     subscribers: u64,
@@ -48,11 +48,11 @@ struct Blocks {
     complete: watch::Sender<u64>,
 }
 
-/// How often is looked whether all is there.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval between checks whether all deliveries have arrived.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Tally {
-    /// Of a run that begins now, in which each of so many subscribers gets so many blocks of messages.
+    /// Creates the tally of a run that begins now, in which each subscriber receives `blocks` blocks of messages.
     pub fn new(subscribers: usize, blocks: u64) -> Result<Arc<Self>> {
         let shards =
             (0..SHARDS).map(|_| Histogram::new_with_max(LONGEST, 3).map(Mutex::new)).collect::<Result<_, _>>()?;
@@ -71,12 +71,12 @@ impl Tally {
         }))
     }
 
-    /// A subscriber got these latencies, in nanoseconds, in one go.
+    /// Records one chunk's deliveries by their latencies in nanoseconds.
     pub fn record(&self, subscriber: usize, latencies: &[u64]) {
         let count = latencies.len() as u64;
         if let Some(shard) = self.shards.get(subscriber % SHARDS) {
             let mut histogram = lock(shard);
-            // In microseconds: at three digits, finer than any clock here.
+            // Microseconds with three significant digits are finer than the clock.
             latencies.iter().for_each(|latency| histogram.saturating_record(latency / 1_000));
         }
         let bucket = now().saturating_sub(self.began) / u64::try_from(BUCKET.as_nanos()).unwrap_or(u64::MAX);
@@ -86,29 +86,29 @@ impl Tally {
         self.delivered.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A subscriber got the last messages of these blocks.
+    /// Records that a subscriber has received these blocks.
     pub fn got_blocks(&self, blocks: Range<u64>) {
         self.blocks.got(blocks);
     }
 
-    /// Something was wrong.
+    /// Records violations.
     pub fn violation(&self, violation: Violation, count: u64, example: impl FnOnce() -> String) {
         let mut violations = lock(&self.violations);
         let (total, _) = violations.entry(violation).or_insert_with(|| (0, example()));
         *total += count;
     }
 
-    /// Deliveries so far.
+    /// Number of deliveries so far.
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Until so many were delivered, or nothing has come for so long that nothing will.
+    /// Waits for this number of deliveries, or until none has arrived for `patience`.
     pub async fn wait_for(&self, deliveries: u64, patience: Duration, progress: &ProgressBar) {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
         let (mut last, mut since) = (0, Instant::now());
         while last < deliveries && since.elapsed() < patience {
-            looks.tick().await;
+            polls.tick().await;
             let delivered = self.delivered();
             if delivered > last {
                 (last, since) = (delivered, Instant::now());
@@ -117,14 +117,14 @@ impl Tally {
         }
     }
 
-    /// Until every subscriber has got the messages of so many blocks.
+    /// Waits until every subscriber has received the first `blocks` blocks.
     pub async fn wait_for_block(&self, blocks: u64) {
         let mut complete = self.blocks.complete.subscribe();
-        // The sender lives as long as this.
+        // Cannot fail: the sender lives as long as `self`.
         _ = complete.wait_for(|complete| *complete >= blocks).await;
     }
 
-    /// Latencies in microseconds.
+    /// All latencies in microseconds.
     pub fn latencies(&self) -> Result<Histogram<u64>> {
         let mut all = Histogram::new_with_max(LONGEST, 3)?;
         for shard in &self.shards {
@@ -133,7 +133,7 @@ impl Tally {
         Ok(all)
     }
 
-    /// Deliveries a second, by [`BUCKET`], from the first delivery to the last.
+    /// Deliveries per second, one value per [`BUCKET`], from the first delivery to the last.
     pub fn throughput(&self) -> Vec<f64> {
         let mut counts: Vec<_> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         counts.truncate(counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1));
@@ -141,17 +141,17 @@ impl Tally {
         counts.into_iter().skip(first).map(|count| count as f64 / BUCKET.as_secs_f64()).collect()
     }
 
-    /// Fails if anything was wrong, and says what.
+    /// Fails if there was a violation, and lists them.
     pub fn verdict(&self) -> Result<()> {
         let violations = lock(&self.violations);
         if violations.is_empty() {
             return Ok(());
         }
-        let said: Vec<_> = violations
+        let listed: Vec<_> = violations
             .iter()
             .map(|(violation, (count, example))| format!("{count} {violation} (first: {example})"))
             .collect();
-        bail!("the deliveries are not what they must be: {}", said.join("; "))
+        bail!("wrong deliveries: {}", listed.join("; "))
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_block_is_complete_when_the_slowest_has_it() {
+    async fn a_block_is_complete_when_the_slowest_subscriber_has_it() {
         let tally = Tally::new(2, 3).unwrap();
         let complete = || *tally.blocks.complete.borrow();
         tally.got_blocks(0..2);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deliveries_are_waited_for_also_if_they_are_few() {
+    async fn waiting_ends_with_the_last_delivery() {
         let tally = Tally::new(2, 0).unwrap();
         tally.record(0, &[1; 3]);
         tally.record(1, &[1; 2]);
@@ -201,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_with_a_violation_fails_and_says_which() {
+    fn a_run_with_violations_fails_and_lists_them() {
         let tally = Tally::new(1, 0).unwrap();
         assert!(tally.verdict().is_ok());
         tally.violation(Violation::Duplicate, 1, || "room 3".to_owned());
         tally.violation(Violation::Duplicate, 2, || "room 4".to_owned());
-        let said = tally.verdict().unwrap_err().to_string();
-        assert!(said.contains("3 delivered twice (first: room 3)"), "{said}");
+        let listed = tally.verdict().unwrap_err().to_string();
+        assert!(listed.contains("3 delivered twice (first: room 3)"), "{listed}");
     }
 }

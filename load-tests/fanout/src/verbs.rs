@@ -1,11 +1,11 @@
-//! The loads, one a file.
+//! The loads, one per file.
 
 mod audience;
 pub mod burst;
 pub mod churn;
 pub mod fanout;
-mod guest;
 pub mod idle;
+mod joined_client;
 mod memory;
 pub mod publish;
 pub mod reconnect;
@@ -22,15 +22,15 @@ use crate::{
 /// A load.
 #[async_trait]
 pub trait Verb: Send + Sync {
-    /// As it is called.
+    /// Its name.
     fn name(&self) -> &'static str;
 
-    /// How it is set, for the report.
+    /// Its settings, for the report.
     fn settings(&self) -> Result<serde_json::Value>;
 
-    /// The figure in which systems are compared.
+    /// The figure by which systems are compared.
     fn compared(&self) -> &'static str;
 
-    /// Runs it once against a system that is started for it. Fails if a single delivery is not what it must be.
+    /// Runs once against a freshly started system. Fails if there was a violation.
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run>;
 }

@@ -1,4 +1,4 @@
-//! A load finds what a server does wrong: it is shown servers that do one thing wrong each.
+//! The loads detect each fault of a faulty server.
 
 mod support;
 
@@ -7,61 +7,61 @@ use support::{Bare, load};
 const BURST: &[&str] = &["burst", "--subscribers", "5", "--messages", "2000"];
 const FANOUT: &[&str] = &["fanout", "--subscribers", "5", "--rate", "2000", "--seconds", "0.2"];
 
-/// Both loads fail against a server with this fault, and name it so.
+/// Asserts that both loads fail against a server with this fault, and that they name it.
 #[track_caller]
-fn is_found(fault: &str, named: &str) {
+fn is_detected(fault: &str, expected: &str) {
     for verb in [BURST, FANOUT] {
-        let (passed, said) = load(&Bare::start(Some(fault)), verb);
-        assert!(!passed && said.contains(named), "{fault}, {verb:?}: {said}");
+        let (passed, output) = load(&Bare::start(Some(fault)), verb);
+        assert!(!passed && output.contains(expected), "{fault}, {verb:?}: {output}");
     }
 }
 
 #[test]
 fn a_server_without_a_fault_passes() {
     for verb in [BURST, FANOUT, &["idle", "--connections", "5", "--warm-up", "1", "--streams", "2"]] {
-        let (passed, said) = load(&Bare::start(None), verb);
-        assert!(passed, "{verb:?}: {said}");
+        let (passed, output) = load(&Bare::start(None), verb);
+        assert!(passed, "{verb:?}: {output}");
     }
 }
 
 #[test]
-fn a_message_that_is_left_out_is_found() {
-    // To each of five subscribers and to the publishers of the room, of which a burst has eight.
-    let (passed, said) = load(&Bare::start(Some("drop")), BURST);
-    assert!(!passed && said.contains("13 missing"), "{said}");
-    let (passed, said) = load(&Bare::start(Some("drop")), FANOUT);
-    assert!(!passed && said.contains("6 missing"), "{said}");
+fn a_dropped_message_is_detected() {
+    // Missing for each of five subscribers and of the room's publishers, of which a burst has eight.
+    let (passed, output) = load(&Bare::start(Some("drop")), BURST);
+    assert!(!passed && output.contains("13 missing"), "{output}");
+    let (passed, output) = load(&Bare::start(Some("drop")), FANOUT);
+    assert!(!passed && output.contains("6 missing"), "{output}");
 }
 
 #[test]
-fn a_message_that_comes_twice_is_found() {
-    is_found("double", "delivered twice");
+fn a_duplicate_message_is_detected() {
+    is_detected("double", "delivered twice");
 }
 
 #[test]
-fn messages_that_are_swapped_are_found() {
-    is_found("reorder", "out of order");
+fn swapped_messages_are_detected() {
+    is_detected("reorder", "out of order");
 }
 
 #[test]
-fn a_message_of_another_room_is_found() {
-    is_found("misroute", "that nobody published");
+fn a_misrouted_message_is_detected() {
+    is_detected("misroute", "that were not published");
 }
 
 #[test]
-fn a_server_that_ends_in_the_middle_is_found() {
-    is_found("die", "streams ended early");
+fn a_server_that_ends_early_is_detected() {
+    is_detected("die", "streams ended early");
 }
 
 #[test]
-fn a_server_that_delivers_nothing_is_found() {
-    is_found("mute", "missing");
+fn a_server_that_delivers_nothing_is_detected() {
+    is_detected("mute", "missing");
 }
 
 #[test]
-fn a_load_that_only_the_hub_can_bear_says_so() {
+fn a_load_for_only_the_hub_rejects_other_systems() {
     for verb in ["reconnect", "churn"] {
-        let (passed, said) = load(&Bare::start(None), &[verb]);
-        assert!(!passed && said.contains("only the hub"), "{verb}: {said}");
+        let (passed, output) = load(&Bare::start(None), &[verb]);
+        assert!(!passed && output.contains("only against the hub"), "{verb}: {output}");
     }
 }

@@ -1,28 +1,28 @@
-//! What a bare server does wrong on purpose, to show that a load finds it.
+//! Faults that the bare TCP server makes on purpose, to show that a load detects them.
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use crate::{frames, proto::user::ChatMessage, stamp::Stamp};
 
-/// One thing.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
-    /// Leaves a message out.
+    /// Drops a message.
     Drop,
     /// Sends a message twice.
     Double,
-    /// Sends a message after the one behind it.
+    /// Swaps two successive messages.
     Reorder,
-    /// Sends a message to a room in which nobody said it.
+    /// Delivers a message to a room in which it was not published.
     Misroute,
-    /// Ends, with all connections.
+    /// Ends, and closes all connections.
     Die,
-    /// Takes everything and delivers nothing.
+    /// Accepts everything and delivers nothing.
     Mute,
 }
 
-/// Does it to one message of all that pass, or from there on.
+/// Applies a fault to one message of those that pass; `Mute` to all of them.
 #[derive(Debug)]
 pub struct Breaker {
     fault: Fault,
@@ -30,16 +30,16 @@ pub struct Breaker {
     kept: Option<Bytes>,
 }
 
-/// Which message it is.
+/// The message that the fault is applied to, counted from 1.
 const VICTIM: u64 = 50;
 
 impl Breaker {
-    /// Nothing has passed yet.
+    /// Creates a breaker that no message has passed yet.
     pub fn new(fault: Fault) -> Self {
         Self { fault, passed: 0, kept: None }
     }
 
-    /// What becomes of these whole frames. None: this is the end.
+    /// Returns these whole frames with the fault applied. `None`: the server must end.
     pub fn pass(&mut self, mut chunk: Bytes) -> Option<Bytes> {
         let mut passed = BytesMut::new();
         while let Some(frame) = frames::split_first(&mut chunk) {
@@ -63,7 +63,7 @@ impl Breaker {
     }
 }
 
-/// The same message, but from another room.
+/// Returns the same message as if it came from another room.
 fn misrouted(frame: &[u8]) -> Option<BytesMut> {
     let mut message = ChatMessage::decode(frame.get(frames::HEADER..)?).ok()?;
     let stamp = Stamp::of(message.text.as_bytes())?;

@@ -1,4 +1,5 @@
-//! A bare TCP fan-out: whatever whole frames come on any connection go to every connection, as they are. No rooms, no log, no numbers.
+//! A bare TCP fan-out: writes the whole frames that arrive on any connection to every connection, unchanged. It has no rooms, no log and
+//! no sequence numbers.
 
 use std::{
     io,
@@ -22,16 +23,16 @@ use tokio::{
 use super::fault::{Breaker, Fault};
 use crate::frames;
 
-/// What it says to a connection that gets everything from now on.
+/// The first byte on a connection: from here on it receives everything.
 pub const WELCOME: u8 = b'!';
 
-/// Chunks that may wait for the slowest connection. One that falls behind is closed: nothing is kept from which it could go on.
+/// Chunks that may wait for the slowest connection. A connection that falls further behind is closed, since it could not resume.
 const RING: usize = 16 * 1024;
 
-/// Bytes that are read at once.
+/// Bytes to read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Serves for ever, or until it does wrong by ending.
+/// Serves until the fault ends the server; without a fault, for ever.
 pub async fn serve(listener: TcpListener, fault: Option<Fault>) -> io::Result<()> {
     let ring = Sender::new(RING);
     let breaker = fault.map(|fault| Arc::new(Mutex::new(Breaker::new(fault))));
@@ -43,7 +44,7 @@ pub async fn serve(listener: TcpListener, fault: Option<Fault>) -> io::Result<()
         };
         socket.set_nodelay(true)?;
         let (reading, writing) = socket.into_split();
-        // They end with their connection, and nobody waits for them.
+        // Detached: both tasks end with their connection.
         tokio::spawn(write(writing, ring.subscribe()));
         tokio::spawn(read(reading, ring.clone(), breaker.clone(), Arc::clone(&end)));
     }
@@ -72,13 +73,13 @@ async fn read(
             }
         }
         if !whole.is_empty() {
-            // Whoever sends receives as well: there is a receiver.
+            // Cannot fail: the sender's own connection is a receiver.
             _ = ring.send(whole);
         }
     }
 }
 
-/// Returns, and so closes the connection, when it has fallen behind.
+/// Writes chunks until the connection falls behind. Returning closes it.
 async fn write(mut socket: OwnedWriteHalf, mut chunks: Receiver<Bytes>) -> io::Result<()> {
     socket.write_u8(WELCOME).await?;
     while let Ok(chunk) = chunks.recv().await {

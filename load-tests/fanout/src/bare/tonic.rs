@@ -1,4 +1,4 @@
-//! A bare tonic server: GetUser answers a constant, and everything else that it cannot.
+//! A bare tonic server: GetUser returns a constant; every other method is unimplemented.
 
 use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
 
@@ -8,7 +8,7 @@ use crate::proto::user::{
     user_service_server::{UserService, UserServiceServer},
 };
 
-/// Serves for ever.
+/// Serves until it is stopped.
 pub async fn serve(listener: tokio::net::TcpListener) -> Result<(), tonic::transport::Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder().add_service(UserServiceServer::new(Hello)).serve_with_incoming(incoming).await
@@ -20,7 +20,7 @@ struct Hello;
 type Nothing<T> = tokio_stream::Empty<Result<T, Status>>;
 
 fn nothing<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("this server says hello and no more"))
+    Err(Status::unimplemented("this server implements only GetUser"))
 }
 
 #[tonic::async_trait]

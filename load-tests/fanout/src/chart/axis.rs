@@ -1,21 +1,21 @@
-//! Axes with marks at round values. Every value is given as its place on the scale, so that logarithms are no matter of the drawing.
+//! Axes with marks at round values. Every value is given by its position on the scale, so that drawing needs no logarithms.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-/// An axis: what it shows, and what is written where.
+/// An axis: its range, and its labels by position.
 #[derive(Debug, Clone)]
 pub struct Axis {
     range: Range<f64>,
     marks: Vec<(f64, String)>,
 }
 
-/// Where the longest latency stands, which is 100 %, on a scale on which that is infinitely far.
+/// The position of the longest latency: 100 % would be infinitely far on this scale.
 const LONGEST: f64 = 5.0;
 
 impl Axis {
-    /// Parts of a whole by their nines: each further nine is as wide as the one before.
+    /// An axis of quantiles by their nines: each further nine is as wide as the one before.
     pub fn nines() -> Self {
         let marks =
             [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"), (1.0, "all")];
@@ -23,7 +23,7 @@ impl Axis {
         Self { range: 0.0..LONGEST, marks }
     }
 
-    /// Times in microseconds, logarithmic, with room for the lowest and the highest.
+    /// A logarithmic axis of times in microseconds that includes the lowest and the highest.
     pub fn microseconds(lowest: f64, highest: f64) -> Self {
         let (from, to) = (logarithm(lowest) - 0.1, logarithm(highest) + 0.1);
         let digits: &[f64] = if to - from > 2.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
@@ -35,7 +35,7 @@ impl Axis {
         Self { range: from..to, marks }
     }
 
-    /// From nothing to the highest, evenly, in steps that are round in this unit.
+    /// A linear axis from 0 to the highest value, with steps that are round in this unit.
     pub fn from_zero(highest: f64, unit: f64, label: impl Fn(f64) -> String) -> Self {
         let most = if highest > 0.0 { highest / unit } else { 1.0 };
         let power = 10_f64.powf((most / 5.0).log10().floor());
@@ -47,12 +47,12 @@ impl Axis {
     }
 }
 
-/// The place of a part of a whole: 90 % at 1, 99 % at 2.
+/// The position of a quantile: 90 % is at 1, 99 % at 2.
 pub fn nines(part: f64) -> f64 {
     (-(1.0 - part).log10()).clamp(0.0, LONGEST)
 }
 
-/// The place of a time; less than a microsecond is nothing that was measured.
+/// The position of a time in microseconds. Less than one counts as one: it was not measured.
 pub fn logarithm(microseconds: f64) -> f64 {
     microseconds.max(1.0).log10()
 }
@@ -65,7 +65,7 @@ fn duration(microseconds: f64) -> String {
     }
 }
 
-/// A number with its thousands apart, or as many digits behind the point as it needs.
+/// Formats a number with a suffix for thousands or millions, and with no more decimals than it needs.
 pub fn number(value: f64) -> String {
     match value {
         1e6.. => format!("{} M", value / 1e6),
@@ -80,7 +80,7 @@ impl Ranged for Axis {
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
         let part = (value - self.range.start) / (self.range.end - self.range.start);
-        #[expect(clippy::cast_possible_truncation, reason = "it is between two that fit")]
+        #[expect(clippy::cast_possible_truncation, reason = "the value lies between two that fit")]
         let place = (part.clamp(0.0, 1.0) * f64::from(to - from)).round() as i32;
         from + place
     }

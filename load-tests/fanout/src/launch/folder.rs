@@ -1,4 +1,4 @@
-//! Where the data of a server lies.
+//! The folder for a server's data.
 
 use std::{
     env,
@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use procfs::process::{MountInfo, Process};
 use tempfile::TempDir;
 
-/// A fresh folder: the temporary one of the system, or beside this binary if that is in memory, where a sync costs nothing and a durable
-/// server looks faster than it is.
+/// Creates a fresh folder: in the system's temporary folder, or beside this binary if that is in memory, where a sync costs nothing and a
+/// durable server would look faster than it is.
 pub fn fresh(binary: &Path) -> Result<TempDir> {
     let temporary = env::temp_dir();
     let mounts = Process::myself()?.mountinfo()?.0;
@@ -24,7 +24,7 @@ pub fn fresh(binary: &Path) -> Result<TempDir> {
 
 fn in_memory(folder: &Path, mounts: &[MountInfo]) -> bool {
     let folder: PathBuf = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    // Of several at one place the last is in sight.
+    // Of several mounts at one path the last hides the others.
     let mount = mounts
         .iter()
         .filter(|mount| folder.starts_with(&mount.mount_point))

@@ -19,21 +19,21 @@ use tokio::{
 
 use super::START;
 
-/// Bytes that may wait for a client, and for how long. By its defaults (64 MiB, 10 s) the server drops a client that is behind for a
-/// moment, and a run on a busy machine would fail: what is measured is what deliveries cost, not when it gives up.
+/// Bytes that may be pending for a client, and how long a write may take. With its defaults (64 MiB, 10 s) the server drops a client that
+/// is briefly behind, and a run on a busy machine would fail. The load measures the cost of deliveries, not when the server gives up.
 const MAX_PENDING: u64 = 256 << 20;
 const WRITE_DEADLINE: &str = "60s";
 
-/// How often is looked whether it is there.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval between checks whether the server listens.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Where it writes its ports to, for who asks.
+/// The file in which the server publishes its ports.
 #[derive(Deserialize)]
 struct Ports {
     nats: Vec<String>,
 }
 
-/// Starts one that keeps its files in this folder. `durable`: with JetStream, which syncs every message.
+/// Starts a NATS server that keeps its files in this folder. `durable`: with JetStream, which syncs every message.
 pub async fn spawn(binary: &Path, folder: &Path, durable: bool) -> Result<(Child, String)> {
     let (config, log) = (folder.join("nats.json"), folder.join("log"));
     // Its configuration language is a superset of JSON.
@@ -52,18 +52,17 @@ pub async fn spawn(binary: &Path, folder: &Path, durable: bool) -> Result<(Child
 
     let mut command = StdCommand::new(binary);
     command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("{} does not start: where is it? Say it by --nats-server", binary.display()))?;
-    let started = timeout(START, wait(&mut child, folder)).await.context("it does not listen").flatten();
+    let mut child = Command::from(command).kill_on_drop(true).spawn().with_context(|| {
+        format!("cannot start {}: pass the NATS server's binary with --nats-server", binary.display())
+    })?;
+    let started = timeout(START, wait(&mut child, folder)).await.context("it did not listen in time").flatten();
     match started {
         Ok(address) => Ok((child, address)),
         Err(error) => Err(error.context(format!("the NATS server: {}", fs::read_to_string(log).unwrap_or_default()))),
     }
 }
 
-/// Until it answers. Says where.
+/// Waits until the server accepts a connection, and returns its address.
 async fn wait(child: &mut Child, folder: &Path) -> Result<String> {
     loop {
         if let Some(status) = child.try_wait()? {
@@ -74,11 +73,11 @@ async fn wait(child: &mut Child, folder: &Path) -> Result<String> {
             BufReader::new(TcpStream::connect(&address).await?).read_line(&mut greeting).await?;
             return Ok(address);
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// What is in the file of its ports, if that is there and whole.
+/// Reads the server's address from its ports file. `None` if the file is missing or incomplete.
 fn address(folder: &Path) -> Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

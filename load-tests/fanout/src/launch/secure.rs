@@ -11,13 +11,13 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::process::{Child, Command};
 
-use super::clean;
+use super::without_settings;
 use crate::systems::rialto::{Access, OPERATOR};
 
-/// What the certificate names.
+/// The name in the certificate.
 const HOST: &str = "127.0.0.1";
 
-/// All clients of a load are one caller: what a caller may do must not be what is measured. Rates: 0 is without limit.
+/// All clients of a load are one caller, so the limits per caller are raised out of the way.
 const UNLIMITED: [&str; 6] = [
     "rates.calls_per_second_per_caller=0",
     "rates.calls_per_second_per_address=0",
@@ -27,7 +27,7 @@ const UNLIMITED: [&str; 6] = [
     "storage.max_rooms_per_user=100000",
 ];
 
-/// Starts one by this command, which serves this folder, and says how to come in.
+/// Adds TLS and tokens to this command, starts it, and returns the credentials for the hub.
 pub async fn spawn(mut hub: Command, binary: &Path, folder: &Path) -> Result<(Child, String, Access)> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([HOST.to_owned()])?;
     let (cert_file, key_file) = (folder.join("tls.cert"), folder.join("tls.key"));
@@ -45,12 +45,13 @@ pub async fn spawn(mut hub: Command, binary: &Path, folder: &Path) -> Result<(Ch
     Ok((child, address, access))
 }
 
-/// A token by the key of the hub that serves this folder.
+/// Signs a token with the key in the hub's data folder.
 async fn token(binary: &Path, folder: &Path) -> Result<String> {
     let mut command = Command::new(binary);
     command.args(["token", "--name", OPERATOR, "--role", "admin", "--data"]).arg(folder).stdin(Stdio::null());
-    let output = clean(&mut command).output().await.with_context(|| format!("{} does not start", binary.display()))?;
-    ensure!(output.status.success(), "no token: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let output =
+        without_settings(&mut command).output().await.with_context(|| format!("cannot start {}", binary.display()))?;
+    ensure!(output.status.success(), "cannot sign a token: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
@@ -62,6 +63,6 @@ mod tests {
     async fn a_hub_that_gives_no_token_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let error = token(Path::new("/bin/false"), folder.path()).await.unwrap_err();
-        assert!(format!("{error:#}").contains("no token"), "{error:#}");
+        assert!(format!("{error:#}").contains("cannot sign a token"), "{error:#}");
     }
 }

@@ -1,4 +1,4 @@
-//! JetStream, as a log that is published to: who says something is told alone when it is kept, and nothing is delivered.
+//! JetStream as a durable log: publishers receive acknowledgements, and nothing is delivered.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{Connection, Member, System, nats, rialto};
 use crate::{stamp::Room, subscriber::Subscriber};
 
-/// For an acknowledgement.
+/// Time for an acknowledgement.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Acknowledgements of one publisher that may be awaited.
+/// Maximum number of outstanding acknowledgements per publisher.
 const AWAITED: usize = 1 << 16;
 
-/// The stream that every room is in.
+/// The stream of all rooms.
 const STREAM: &str = "rialto-load";
 
-/// A NATS server with JetStream. One that ran already keeps the stream.
+/// A NATS server with JetStream. A server that was not started by this program keeps the stream afterwards.
 #[derive(Debug)]
 pub struct JetStream {
     /// `host:port`.
@@ -43,17 +43,17 @@ struct Publisher {
 impl System for JetStream {
     async fn connect(&self) -> Result<Box<dyn Connection>> {
         let connecting = nats::options().connect(&self.address).await;
-        let client = connecting.with_context(|| format!("no connection to {}", self.address))?;
+        let client = connecting.with_context(|| format!("cannot connect to {}", self.address))?;
         let context = ContextBuilder::new().timeout(PATIENCE).max_ack_inflight(AWAITED).build(client);
         let config = Config {
             name: STREAM.to_owned(),
-            // A room's name is one part of a subject. (Those of the API have several.)
+            // The name of a room is a subject with one token; the subjects of NATS's API have several.
             subjects: vec!["*".to_owned()],
             storage: StorageType::File,
             num_replicas: 1,
             ..Config::default()
         };
-        context.get_or_create_stream(config).await.context("no stream")?;
+        context.get_or_create_stream(config).await.context("cannot create the stream")?;
         Ok(Box::new(Link(context)))
     }
 }
@@ -66,10 +66,10 @@ impl Connection for Link {
         awaiting.spawn(async move {
             while let Some((acknowledgement, text)) = acknowledgements.recv().await {
                 match acknowledgement.await {
-                    Ok(kept) => {
+                    Ok(stored) => {
                         let mut subscriber = subscriber.lock();
-                        subscriber.delivery(Some(kept.sequence), text.as_bytes());
-                        if kept.duplicate {
+                        subscriber.delivery(Some(stored.sequence), text.as_bytes());
+                        if stored.duplicate {
                             subscriber.unexpected("a duplicate");
                         }
                         subscriber.settle();
@@ -84,11 +84,11 @@ impl Connection for Link {
 
 #[async_trait]
 impl Member for Publisher {
-    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
+    async fn publish(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
         for (room, text) in texts {
             let acknowledgement = self.context.publish(rialto::name(room), text.clone().into()).await?;
             let awaited = self.awaited.send((acknowledgement, text)).await;
-            awaited.map_err(|_| anyhow!("nobody awaits acknowledgements"))?;
+            awaited.map_err(|_| anyhow!("the task that awaits acknowledgements has ended"))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Core NATS: a subject a room, and nothing is kept.
+//! Core NATS: one subject per room, nothing is stored.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use super::{Connection, Member, System, rialto};
 use crate::{stamp::Room, subscriber::Subscriber};
 
-/// Messages that may wait in a subscription. The client throws away what is beyond it; so many only a subscriber that has stopped lets wait.
+/// Capacity of a subscription in messages. The client discards messages beyond it; only a stalled subscriber reaches it.
 const WAITING: usize = 1 << 20;
 
-/// Messages that are taken in one go.
+/// Messages to process at a time.
 const TOGETHER: usize = 256;
 
 /// A NATS server.
@@ -24,20 +24,20 @@ pub struct Nats {
     pub address: String,
 }
 
-/// A connection to it.
+/// A connection to a NATS server.
 #[derive(Debug)]
 struct Link {
     client: Client,
     subscribers: Subscribers,
 }
 
-/// Everyone on a connection: what befalls it, befalls them.
+/// All subscribers on a connection, which share its fate.
 #[derive(Debug, Clone, Default)]
 struct Subscribers(Arc<Mutex<Vec<Subscriber>>>);
 
-/// Subscriptions, and the way to publish.
+/// A member: its subscriptions, and the client to publish with.
 #[derive(Debug)]
-struct Voice {
+struct Subscribed {
     client: Client,
     _reading: JoinSet<()>,
 }
@@ -46,31 +46,31 @@ struct Voice {
 impl System for Nats {
     async fn connect(&self) -> Result<Box<dyn Connection>> {
         let subscribers = Subscribers::default();
-        let heard = subscribers.clone();
+        let on_event = subscribers.clone();
         let options = options().event_callback(move |event| {
-            let heard = heard.clone();
-            async move { heard.hear(&event) }
+            let on_event = on_event.clone();
+            async move { on_event.record(&event) }
         });
         let client =
-            options.connect(&self.address).await.with_context(|| format!("no connection to {}", self.address))?;
+            options.connect(&self.address).await.with_context(|| format!("cannot connect to {}", self.address))?;
         Ok(Box::new(Link { client, subscribers }))
     }
 }
 
-/// What every connection to a NATS server has.
+/// The options of every connection to a NATS server.
 pub fn options() -> ConnectOptions {
-    // The names are known to be good. A connection that is lost loses messages: coming back does not mend that.
+    // The subjects are valid. A lost connection loses messages, so reconnecting would not help.
     ConnectOptions::new().subscription_capacity(WAITING).skip_subject_validation(true).max_reconnects(1)
 }
 
 impl Subscribers {
-    /// The client goes on after most of these, as if nothing were missing.
-    fn hear(&self, event: &Event) {
+    /// Records an event as a violation: after most of them the client continues, although messages are missing.
+    fn record(&self, event: &Event) {
         let subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Disconnected => subscribers.iter().for_each(|subscriber| subscriber.ended("disconnected")),
             Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-                // One of them says it: of the others nobody knows whom it struck.
+                // Recorded once: the event does not name the affected subscriber.
                 subscribers.iter().take(1).for_each(|subscriber| subscriber.lock().unexpected(&event.to_string()));
             }
             Event::Connected | Event::LameDuckMode | Event::Draining | Event::Closed => {}
@@ -96,17 +96,18 @@ impl Connection for Link {
             let mut ready = select_all(subscriptions).ready_chunks(TOGETHER);
             while let Some(messages) = ready.next().await {
                 let mut subscriber = subscriber.lock();
-                // Nobody numbers these messages.
+                // Core NATS has no sequence numbers.
                 messages.iter().for_each(|message| subscriber.delivery(None, &message.payload));
                 subscriber.settle();
             }
             subscriber.ended("the connection was closed");
         });
-        Ok(Box::new(Voice { client: self.client.clone(), _reading: reading }))
+        Ok(Box::new(Subscribed { client: self.client.clone(), _reading: reading }))
     }
 }
 
-/// The server takes what comes on a connection one after the other: when a message to ourselves is back, it has seen everything before it.
+/// Waits until the server has processed everything sent before: it processes a connection's messages in order, so a message to ourselves
+/// comes back last.
 async fn round_trip(client: &Client) -> Result<()> {
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
@@ -116,8 +117,8 @@ async fn round_trip(client: &Client) -> Result<()> {
 }
 
 #[async_trait]
-impl Member for Voice {
-    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
+impl Member for Subscribed {
+    async fn publish(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
         for (room, text) in texts {
             self.client.publish(rialto::name(room), text.into()).await?;
         }

@@ -1,4 +1,4 @@
-//! Rialto, by `user.UserService/Chat` on HTTP/2: as close to the wire as a client gets, so that the load costs little.
+//! Rialto, by `user.UserService/Chat` directly on HTTP/2, so that the load itself costs little.
 
 mod access;
 
@@ -24,7 +24,7 @@ use crate::{
 };
 pub use access::Access;
 
-/// Bytes that a stream, and all streams of a connection, may be sent before they are read: enough that the window never holds anybody up.
+/// Flow-control windows of a stream and of a connection in bytes, large enough never to hold up the server.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
@@ -33,7 +33,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 pub struct Rialto {
     /// `host:port`.
     pub address: String,
-    /// None: it is plain and open.
+    /// Credentials; `None` for a hub without TLS and tokens.
     pub access: Option<Access>,
 }
 
@@ -42,7 +42,7 @@ pub struct Rialto {
 pub struct Http2 {
     hub: Rialto,
     requests: SendRequest<Bytes>,
-    /// Ends with this, which outlives it if a member still holds it.
+    /// The connection's task. It may outlive this value while a member holds a stream.
     _tasks: JoinSet<()>,
 }
 
@@ -54,29 +54,31 @@ struct Chat {
 }
 
 impl Rialto {
-    /// Opens a connection, with more to it than every system has.
+    /// Opens a connection with the operations that only the hub has.
     pub async fn open(&self) -> Result<Http2> {
         let socket =
-            TcpStream::connect(&self.address).await.with_context(|| format!("no connection to {}", self.address))?;
+            TcpStream::connect(&self.address).await.with_context(|| format!("cannot connect to {}", self.address))?;
         socket.set_nodelay(true)?;
         let (requests, tasks) = match &self.access {
-            None => begin(socket).await?,
-            // Boxed: it is large, and the connection's task would hold it twice.
-            Some(access) => begin(Box::new(access.secure(socket, &self.address).await?)).await?,
+            None => handshake(socket).await?,
+            // Boxed: the stream is large, and the connection's task would hold it twice.
+            Some(access) => handshake(Box::new(access.secure(socket, &self.address).await?)).await?,
         };
         Ok(Http2 { hub: self.clone(), requests, _tasks: tasks })
     }
 }
 
-/// Speaks HTTP/2 on a connection, each kind by code of its own: the plain one costs what it did before there was another.
-async fn begin(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<(SendRequest<Bytes>, JoinSet<()>)> {
+/// Performs the HTTP/2 handshake. Generic, so that a plain connection pays nothing for TLS.
+async fn handshake(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<(SendRequest<Bytes>, JoinSet<()>)> {
     let (requests, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .handshake(io)
         .await?;
     let mut tasks = JoinSet::new();
-    // Its end is seen by every stream on it.
+    // Every stream on the connection sees its end.
     tasks.spawn(async { drop(connection.await) });
     Ok((requests, tasks))
 }
@@ -89,7 +91,7 @@ impl System for Rialto {
 }
 
 impl Http2 {
-    /// Opens a Chat stream in these rooms. Both halves are there when the joins hold.
+    /// Opens a Chat stream in these rooms. Returns once it is in all of them.
     pub async fn chat(&self, rooms: &[Room]) -> Result<(SendStream<Bytes>, RecvStream)> {
         let names: Vec<_> = rooms.iter().map(|room| name(*room)).collect();
         let Rialto { address, access } = &self.hub;
@@ -128,7 +130,7 @@ impl Connection for Http2 {
     }
 }
 
-/// Gives the subscriber what comes, to the end, and says with which status that came.
+/// Passes deliveries to the subscriber until the stream ends, and returns its status.
 async fn read(mut responses: RecvStream, subscriber: &Subscriber) -> Result<String> {
     let mut frames = Reader::default();
     while let Some(chunk) = responses.data().await {
@@ -147,7 +149,7 @@ async fn read(mut responses: RecvStream, subscriber: &Subscriber) -> Result<Stri
 
 #[async_trait]
 impl Member for Chat {
-    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
+    async fn publish(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
         let mut bytes = BytesMut::new();
         for (room, text) in texts {
             let message = ChatMessage { user_id: USER.to_owned(), text, room: name(room), ..ChatMessage::default() };
@@ -157,7 +159,7 @@ impl Member for Chat {
     }
 }
 
-/// Sends all of it, as the windows let it through.
+/// Sends all bytes, as flow control permits.
 pub async fn send(requests: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<()> {
     while !bytes.is_empty() {
         requests.reserve_capacity(bytes.len());
@@ -167,18 +169,18 @@ pub async fn send(requests: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<
     Ok(())
 }
 
-/// Who speaks in every load, to every system: whom a hub that asks for tokens knows as such by the token of [`OPERATOR`].
+/// The user ID of all messages on every system. For a hub with tokens it is the subject of [`OPERATOR`]'s token.
 pub const USER: &str = "operator:load";
 
-/// Whose token it is.
+/// The operator name in the token.
 pub const OPERATOR: &str = "load";
 
-/// What a room is called.
+/// The name of a room.
 pub fn name(room: Room) -> String {
     format!("room-{room}")
 }
 
-/// The status of headers or trailers, if they carry one.
+/// Formats the status in headers or trailers. `None` if they carry none.
 pub fn status(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let code = text("grpc-status")?;

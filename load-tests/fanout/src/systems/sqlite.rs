@@ -1,4 +1,4 @@
-//! SQLite alone, in this process: what it costs to keep the hub's rows with nothing around it.
+//! Bare SQLite in this process: the cost of inserting the hub's rows and nothing else.
 
 use std::{
     path::Path,
@@ -16,20 +16,20 @@ use crate::{
     tally::Tally,
 };
 
-/// What is inserted.
+/// The rows to insert.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
-    /// Rooms, in turn.
+    /// Number of rooms, which take turns.
     pub rooms: u32,
-    /// Messages in all.
+    /// Total number of messages.
     pub messages: u64,
-    /// Messages of a transaction.
+    /// Messages per transaction.
     pub group: u32,
-    /// Bytes of a text.
+    /// Length of a text in bytes.
     pub size: usize,
 }
 
-/// The hub's table of messages, and how it keeps it.
+/// The hub's table of messages, with the hub's durability.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -48,7 +48,7 @@ const SCHEMA: &str = "
 
 const INSERT: &str = "INSERT INTO messages (room_id, seq, time, user_id, id, keyed, text) VALUES (?, ?, ?, ?, ?, 0, ?)";
 
-/// Inserts them into a new file. Says how long it took, and how much processor time.
+/// Inserts the rows into a new file. Returns the elapsed time and the CPU time. Blocks.
 pub fn insert(file: &Path, rows: &Rows, tally: &Tally, progress: &ProgressBar) -> Result<(Duration, Duration)> {
     let mut connection = Connection::open(file)?;
     connection.execute_batch(SCHEMA)?;
@@ -63,7 +63,7 @@ pub fn insert(file: &Path, rows: &Rows, tally: &Tally, progress: &ProgressBar) -
         for message in group.clone() {
             let (room, nth) = (u32::try_from(message % u64::from(rows.rooms))?, message / u64::from(rows.rooms));
             let text = Stamp { room, publisher: 0, nth, due }.text(rows.size);
-            // As long as an id of the hub's, and ascending like those.
+            // As long as the hub's ids, and ascending like them.
             let id = format!("0190163d-8694-739b-aea5-{message:012x}");
             insert.execute(params![room, i64::try_from(nth)? + 1, time, rialto::USER, id, text])?;
         }
@@ -77,7 +77,7 @@ pub fn insert(file: &Path, rows: &Rows, tally: &Tally, progress: &ProgressBar) -
     }
     let (took, cpu) = (clock.elapsed(), process::thread_cpu()?.saturating_sub(cpu));
     let kept: i64 = connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
-    ensure!(kept == i64::try_from(rows.messages)?, "{kept} rows are in the file instead of {}", rows.messages);
+    ensure!(kept == i64::try_from(rows.messages)?, "the file has {kept} rows instead of {}", rows.messages);
     Ok((took, cpu))
 }
 

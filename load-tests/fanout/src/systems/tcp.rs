@@ -1,4 +1,4 @@
-//! The bare TCP server of this program: nothing but the bytes, to every connection.
+//! The bare TCP server of this program, which writes all bytes to every connection.
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ struct Address(String);
 #[derive(Debug)]
 struct Socket {
     writing: OwnedWriteHalf,
-    said: u64,
+    published: u64,
     _reading: JoinSet<()>,
 }
 
@@ -51,11 +51,11 @@ impl Connection for Address {
         if rooms.len() > 1 || rooms.iter().any(|room| *room > 0) {
             bail!("the bare TCP server has one room");
         }
-        let socket = TcpStream::connect(&self.0).await.with_context(|| format!("no connection to {}", self.0))?;
+        let socket = TcpStream::connect(&self.0).await.with_context(|| format!("cannot connect to {}", self.0))?;
         socket.set_nodelay(true)?;
         let (mut responses, writing) = socket.into_split();
         if responses.read_u8().await? != WELCOME {
-            bail!("{} is not a bare server", self.0);
+            bail!("{} is not a bare TCP server", self.0);
         }
         let mut reading = JoinSet::new();
         reading.spawn(async move {
@@ -65,11 +65,11 @@ impl Connection for Address {
             };
             subscriber.ended(&why);
         });
-        Ok(Box::new(Socket { writing, said: 0, _reading: reading }))
+        Ok(Box::new(Socket { writing, published: 0, _reading: reading }))
     }
 }
 
-/// As large as a batch of Rialto.
+/// Bytes to read at a time; as large as one of Rialto's batches.
 const CHUNK: usize = 64 * 1024;
 
 async fn read(mut responses: OwnedReadHalf, subscriber: &Subscriber) -> Result<()> {
@@ -81,7 +81,7 @@ async fn read(mut responses: OwnedReadHalf, subscriber: &Subscriber) -> Result<(
             return Ok(());
         }
         let mut subscriber = subscriber.lock();
-        // Nobody numbers these messages.
+        // The bare server has no sequence numbers.
         frames.read(&buffer, |message| subscriber.delivery(None, message.text))?;
         subscriber.settle();
         buffer.clear();
@@ -90,17 +90,17 @@ async fn read(mut responses: OwnedReadHalf, subscriber: &Subscriber) -> Result<(
 
 #[async_trait]
 impl Member for Socket {
-    async fn say(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
+    async fn publish(&mut self, texts: Vec<(Room, String)>) -> Result<()> {
         let mut bytes = BytesMut::new();
         for (room, text) in texts {
-            self.said += 1;
-            frames::put(&delivered(room, self.said, text), &mut bytes);
+            self.published += 1;
+            frames::put(&delivered(room, self.published, text), &mut bytes);
         }
         Ok(self.writing.write_all(&bytes).await?)
     }
 }
 
-/// As many bytes as Rialto delivers for such a text.
+/// A message as long as the one that Rialto would deliver for this text.
 fn delivered(room: Room, seq: u64, text: String) -> ChatMessage {
     ChatMessage {
         user_id: rialto::USER.to_owned(),

@@ -1,4 +1,4 @@
-//! Who listens and who speaks in a load, and that everyone got everything.
+//! The subscribers and publishers of a load, and the check that every subscriber received everything.
 
 use anyhow::{Result, bail, ensure};
 use indicatif::ProgressBar;
@@ -16,70 +16,70 @@ use crate::{
     tally::Tally,
 };
 
-/// Rooms that one stream may be in, by the hub's default.
+/// Rooms per stream, by the hub's default limit.
 const MOST_ROOMS: u32 = 1_000;
 
-/// How many, and who is where.
+/// The number of rooms, streams and connections, and which publisher is in which room.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// Rooms, from 0.
+    /// Number of rooms. They are numbered from 0.
     pub rooms: u32,
-    /// Subscribers of each.
+    /// Subscribers per room.
     pub subscribers: u32,
-    /// Rooms that one stream of a subscriber is in.
+    /// Rooms per stream of a subscriber.
     pub rooms_per_stream: u32,
-    /// Connections that the streams share; 0: each has its own.
+    /// Connections shared by the streams; 0 gives each stream its own.
     pub connections: u32,
-    /// Who speaks, at least.
+    /// Minimum number of publishers.
     pub publishers: u32,
 }
 
-/// Everyone in their rooms.
+/// The joined subscribers.
 pub struct Audience {
     layout: Layout,
     patience: Duration,
     subscribers: Vec<(Subscriber, Vec<Room>)>,
-    /// Who only listens; kept, or they would leave.
+    /// Streams that only subscribe. Held because dropping them leaves the rooms.
     _listeners: Vec<Box<dyn Member>>,
     _connections: Vec<Box<dyn Connection>>,
 }
 
-/// Who speaks, and where. A publisher subscribes as well to the rooms in which it speaks.
+/// A publisher. It also subscribes to the rooms that it publishes to.
 pub struct Publisher {
     /// Its number.
     pub number: u32,
-    /// Where it speaks.
+    /// The rooms that it publishes to.
     pub rooms: Vec<Room>,
-    /// Its way to speak.
+    /// Its stream.
     pub member: Box<dyn Member>,
 }
 
 impl Layout {
-    /// Fails if not all rooms can be had so.
+    /// Fails if rooms cannot be distributed evenly over streams and publishers.
     pub fn check(&self) -> Result<()> {
-        ensure!(self.rooms > 0 && self.rooms_per_stream > 0, "there must be a room");
+        ensure!(self.rooms > 0 && self.rooms_per_stream > 0, "--rooms and --rooms-per-stream must be at least 1");
         ensure!(
             self.rooms.is_multiple_of(self.rooms_per_stream),
-            "{} rooms cannot be dealt out to streams of {} each",
+            "{} rooms cannot be distributed evenly over streams of {} rooms each",
             self.rooms,
             self.rooms_per_stream
         );
         let publishers = self.publishers();
         ensure!(
             publishers < self.rooms || publishers.is_multiple_of(self.rooms),
-            "{publishers} publishers cannot be dealt out evenly to {} rooms",
+            "{publishers} publishers cannot be distributed evenly over {} rooms",
             self.rooms
         );
         ensure!(self.rooms_per_stream <= MOST_ROOMS, "a stream can be in at most {MOST_ROOMS} rooms");
         Ok(())
     }
 
-    /// Enough that none has to speak in more rooms than a stream may be in.
+    /// Number of publishers: enough that none exceeds the limit of rooms per stream.
     pub fn publishers(&self) -> u32 {
         self.publishers.max(self.rooms.div_ceil(MOST_ROOMS)).max(1)
     }
 
-    /// Where a publisher speaks: either it has rooms of its own, or several share one.
+    /// The rooms of a publisher: either it has rooms of its own, or several publishers share one.
     pub fn rooms_of(&self, publisher: u32) -> Vec<Room> {
         let publishers = self.publishers();
         if publishers >= self.rooms {
@@ -88,8 +88,8 @@ impl Layout {
         (0..self.rooms).filter(|room| room % publishers == publisher).collect()
     }
 
-    /// Publishers of a room.
-    pub fn speakers(&self, room: Room) -> Vec<u32> {
+    /// The publishers of a room.
+    pub fn publishers_of(&self, room: Room) -> Vec<u32> {
         let publishers = self.publishers();
         if publishers < self.rooms {
             return vec![room % publishers];
@@ -97,7 +97,7 @@ impl Layout {
         (0..publishers).filter(|publisher| publisher % self.rooms == room).collect()
     }
 
-    /// Rooms of every stream that only listens.
+    /// The rooms of every stream that only subscribes.
     fn streams(&self) -> Vec<Vec<Room>> {
         let of = self.rooms_per_stream;
         (0..self.subscribers)
@@ -105,19 +105,19 @@ impl Layout {
             .collect()
     }
 
-    /// Streams, of publishers too.
+    /// Number of streams, including those of publishers.
     pub fn members(&self) -> usize {
         self.streams().len() + self.publishers() as usize
     }
 
-    /// Deliveries that a message in each room leads to.
-    pub fn deliveries_a_round(&self) -> u64 {
-        (0..self.rooms).map(|room| u64::from(self.subscribers) + self.speakers(room).len() as u64).sum()
+    /// Number of deliveries that one message in each room causes.
+    pub fn deliveries_per_round(&self) -> u64 {
+        (0..self.rooms).map(|room| u64::from(self.subscribers) + self.publishers_of(room).len() as u64).sum()
     }
 }
 
 impl Audience {
-    /// Connects everyone. `block`: messages of each room that a subscriber must have before a block of it is complete.
+    /// Connects all subscribers and publishers. `block`: messages per room in a block; 0 disables blocks.
     pub async fn gather(
         layout: Layout,
         server: &Server,
@@ -160,51 +160,51 @@ impl Audience {
         Ok((audience, publishers))
     }
 
-    /// Waits until everyone has got what was published: so many messages of each room, by each of its publishers.
+    /// Waits until every subscriber has received `published` messages of each publisher in each of its rooms.
     pub async fn settle(&self, tally: &Tally, published: u64, progress: &ProgressBar) {
-        let expected = self.layout.deliveries_a_round() * published * self.speakers_a_room();
+        let expected = self.layout.deliveries_per_round() * published * self.publishers_per_room();
         progress.set_message("delivering");
         progress.set_length(expected);
         tally.wait_for(expected, self.patience, progress).await;
     }
 
-    /// Publishers of each room: [`Layout::check`] sees to it that every room has as many.
-    fn speakers_a_room(&self) -> u64 {
-        self.layout.speakers(0).len() as u64
+    /// Publishers per room; the same for every room, as [`Layout::check`] ensures.
+    fn publishers_per_room(&self) -> u64 {
+        self.layout.publishers_of(0).len() as u64
     }
 
-    /// Counts what never came, and lets everyone go.
+    /// Counts missing and unpublished messages, and ends the streams.
     pub fn leave(self, published: u64) {
         for (subscriber, rooms) in &self.subscribers {
             for room in rooms {
-                let speakers = self.layout.speakers(*room);
-                speakers.iter().for_each(|publisher| subscriber.count_missing(*room, *publisher, published));
-                subscriber.count_foreign(*room, &speakers, published);
+                let publishers = self.layout.publishers_of(*room);
+                publishers.iter().for_each(|publisher| subscriber.count_missing(*room, *publisher, published));
+                subscriber.count_foreign(*room, &publishers, published);
             }
             subscriber.leave();
         }
     }
 }
 
-/// The step in which the system counts processor time.
+/// The resolution of CPU time.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor time and clock of a server under load.
+/// Measures CPU time and elapsed time of a server under load.
 pub struct Meter {
     cpu: Duration,
     clock: Instant,
 }
 
 impl Meter {
-    /// From now on.
+    /// Starts measuring.
     pub fn start(server: &Server) -> Result<Self> {
         Ok(Self { cpu: server.process.cpu()?, clock: Instant::now() })
     }
 
-    /// Until now, in which so many deliveries of so many messages were made.
+    /// Stops measuring. `deliveries` and `messages` were made since the start.
     pub fn stop(self, server: &Server, deliveries: u64, messages: u64) -> Result<Figures> {
         let seconds = self.clock.elapsed().as_secs_f64();
-        // Less than a tick of the system's clock counts as one: a run as short as that measures nothing, and must divide by something.
+        // At least one tick, to avoid a division by zero in a run that is too short to measure.
         let cpu = (server.process.cpu()? - self.cpu).max(TICK).as_secs_f64();
         let deliveries = deliveries as f64;
         Ok(Figures::from([

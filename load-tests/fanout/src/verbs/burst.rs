@@ -1,4 +1,4 @@
-//! As many messages as the system takes, each to everyone in its room.
+//! Messages as fast as the system takes them, each delivered to everyone in its room.
 
 use std::sync::Arc;
 
@@ -20,37 +20,37 @@ use crate::{
     tally::Tally,
 };
 
-/// As many messages as the system takes, each to everyone in its room.
+/// Publish as fast as the system takes messages
 ///
-/// The publishers are at most some blocks of messages ahead of the slowest subscriber, so that what is measured is the delivery of
-/// messages and not the length of a queue. Latencies count from when a message was handed over, and say little here.
+/// Each message is delivered to everyone in its room. Publishers stay at most `--ahead` blocks ahead of the slowest subscriber, so that the
+/// load measures delivery and not the length of a queue. Latencies count from when a message was sent, and say little here.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Burst {
-    /// Rooms
+    /// Number of rooms
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: u32,
-    /// Subscribers of each room, besides its publishers
+    /// Subscribers per room, besides its publishers
     #[arg(long, value_name = "N", default_value_t = 100)]
     subscribers: u32,
-    /// Rooms that one stream is in; the streams are rooms x subscribers / this
+    /// Rooms per stream; there are rooms x subscribers / N streams
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms_per_stream: u32,
-    /// Connections that the streams share; 0: each has its own
+    /// Connections shared by the streams; 0 gives each stream its own
     #[arg(long, value_name = "N", default_value_t = 0)]
     connections: u32,
-    /// Streams that publish
+    /// Number of publishing streams
     #[arg(long, value_name = "N", default_value_t = 8)]
     publishers: u32,
-    /// Messages in all, about
+    /// Approximate total number of messages
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
-    /// Bytes of a text
+    /// Length of a text
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     size: usize,
-    /// Messages of a block
+    /// Messages per block
     #[arg(long, value_name = "N", default_value_t = 512)]
     block: u64,
-    /// Blocks that the publishers may be ahead
+    /// Blocks by which publishers may be ahead of the slowest subscriber
     #[arg(long, value_name = "N", default_value_t = 2)]
     ahead: u64,
 }
@@ -78,14 +78,15 @@ impl Verb for Burst {
             publishers: self.publishers,
         };
         layout.check()?;
-        let speakers = layout.speakers(0).len() as u64;
-        let voices = u64::from(self.rooms) * speakers;
-        // Of each publisher, in each of its rooms: in a block, and in all.
-        let share = (self.block / voices).max(1);
-        let blocks = self.messages.div_ceil(share * voices);
+        let publishers_per_room = layout.publishers_of(0).len() as u64;
+        let messages_per_round = u64::from(self.rooms) * publishers_per_room;
+        // Messages of each publisher in each of its rooms, per block.
+        let share = (self.block / messages_per_round).max(1);
+        let blocks = self.messages.div_ceil(share * messages_per_round);
         let tally = Tally::new(layout.members(), blocks)?;
         let server = launcher.start(kind).await?;
-        let (audience, publishers) = Audience::gather(layout, &server, &tally, share * speakers, progress).await?;
+        let (audience, publishers) =
+            Audience::gather(layout, &server, &tally, share * publishers_per_room, progress).await?;
 
         let meter = Meter::start(&server)?;
         let mut publishing = JoinSet::new();
@@ -95,11 +96,11 @@ impl Verb for Burst {
         }
         audience.settle(&tally, blocks * share, progress).await;
         let mut run = Run::new(kind);
-        let figures = meter.stop(&server, tally.delivered(), blocks * share * voices);
-        // Whoever waits for a block that will never be complete need not wait for it.
+        let figures = meter.stop(&server, tally.delivered(), blocks * share * messages_per_round);
+        // After a failure a publisher may be waiting for a block that will never complete.
         publishing.shutdown().await;
         audience.leave(blocks * share);
-        // First what was wrong: it may be why there are no figures.
+        // Violations first: they may explain why there are no figures.
         run.take(&tally)?;
         run.figures.extend(figures?);
         server.stop().await?;
@@ -115,7 +116,7 @@ struct Pace {
     size: usize,
 }
 
-/// Messages that are handed over at once.
+/// Messages to send at a time.
 const AT_ONCE: u64 = 64;
 
 async fn publish(mut publisher: Publisher, pace: Pace, tally: Arc<Tally>) -> Result<()> {
@@ -131,9 +132,9 @@ async fn publish(mut publisher: Publisher, pace: Pace, tally: Arc<Tally>) -> Res
                     texts.push((*room, stamp.text(pace.size)));
                 }
             }
-            publisher.member.say(texts).await?;
+            publisher.member.publish(texts).await?;
         }
     }
-    // Its stream stays open until everything is delivered: it receives as well.
+    // Keeps the stream open until everything is delivered, since it also receives.
     std::future::pending().await
 }

@@ -1,4 +1,4 @@
-//! Messages at a steady rate, each to everyone in its room.
+//! Messages at a steady rate, each delivered to everyone in its room.
 
 use std::time::Duration;
 
@@ -21,34 +21,34 @@ use crate::{
     tally::Tally,
 };
 
-/// Messages at a steady rate, each to everyone in its room.
+/// Publish at a steady rate
 ///
-/// An open loop: every message has a time at which it is due, whatever became of those before it, and its latency counts from then until it
-/// was delivered.
+/// Each message is delivered to everyone in its room. This is an open loop: every message is due at a fixed time, whether or not earlier ones
+/// were delivered, and its latency counts from that time to its delivery.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Fanout {
-    /// Rooms
+    /// Number of rooms
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: u32,
-    /// Subscribers of each room, besides its publisher
+    /// Subscribers per room, besides its publisher
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     subscribers: u32,
-    /// Rooms that one stream is in; the streams are rooms x subscribers / this
+    /// Rooms per stream; there are rooms x subscribers / N streams
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms_per_stream: u32,
-    /// Connections that the streams share; 0: each has its own
+    /// Connections shared by the streams; 0 gives each stream its own
     #[arg(long, value_name = "N", default_value_t = 0)]
     connections: u32,
-    /// Streams that publish; at least as many as it takes to be in every room
+    /// Number of publishing streams; raised to what it takes to be in every room
     #[arg(long, value_name = "N", default_value_t = 1)]
     publishers: u32,
-    /// Messages a second, in each room
+    /// Messages per second and room
     #[arg(long, value_name = "N", default_value_t = 50.0)]
     rate: f64,
-    /// Bytes of a text
+    /// Length of a text
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     size: usize,
-    /// How long messages are published
+    /// Time for which messages are published
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     seconds: f64,
 }
@@ -76,8 +76,8 @@ impl Verb for Fanout {
             publishers: self.publishers,
         };
         layout.check()?;
-        // Of each publisher, in each of its rooms.
-        let published = schedule::messages(self.rate * self.seconds / layout.speakers(0).len() as f64);
+        // Messages of each publisher in each of its rooms.
+        let published = schedule::messages(self.rate * self.seconds / layout.publishers_of(0).len() as f64);
         let tally = Tally::new(layout.members(), 0)?;
         let server = launcher.start(kind).await?;
         let (audience, publishers) = Audience::gather(layout, &server, &tally, 0, progress).await?;
@@ -89,14 +89,14 @@ impl Verb for Fanout {
             publishing.spawn(publish(publisher, published, over, self.size));
         }
         audience.settle(&tally, published, progress).await;
-        let messages = published * u64::from(self.rooms) * layout.speakers(0).len() as u64;
+        let messages = published * u64::from(self.rooms) * layout.publishers_of(0).len() as u64;
         let mut run = Run::new(kind);
         let figures = meter.stop(&server, tally.delivered(), messages);
         audience.leave(published);
-        // First what was wrong: it may be why there are no figures, or why somebody could not publish.
+        // Violations first: they may explain why there are no figures, or why a publisher failed.
         run.take(&tally)?;
         run.figures.extend(figures?);
-        // The publishers' streams stay open until then: they receive as well.
+        // Keeps the publishers' streams open until here, since they also receive.
         while let Some(published) = publishing.join_next().await {
             published??;
         }
@@ -105,7 +105,8 @@ impl Verb for Fanout {
     }
 }
 
-/// Publishes so many messages in each of its rooms, evenly over this time. Gives the publisher back: its stream ends with it.
+/// Publishes `published` messages to each of the publisher's rooms, evenly over `over`. Returns the publisher, because dropping it ends its
+/// stream.
 pub async fn publish(mut publisher: Publisher, published: u64, over: Duration, size: usize) -> Result<Publisher> {
     let rooms = publisher.rooms.len() as u64;
     let total = published * rooms;
@@ -117,7 +118,7 @@ pub async fn publish(mut publisher: Publisher, published: u64, over: Duration, s
             let stamp = Stamp { room, publisher: publisher.number, nth: due.nth / rooms, due: due.at };
             Some((room, stamp.text(size)))
         };
-        publisher.member.say(ready.drain(..).filter_map(text).collect()).await?;
+        publisher.member.publish(ready.drain(..).filter_map(text).collect()).await?;
     }
     Ok(publisher)
 }

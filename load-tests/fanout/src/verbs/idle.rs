@@ -1,4 +1,4 @@
-//! What a client costs that is there and silent.
+//! Memory of idle clients.
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
@@ -17,35 +17,35 @@ use crate::{
     tally::Tally,
 };
 
-/// What a client costs that is there and silent: the server's memory
+/// Measure the server's memory per idle client
 ///
-/// Every connection is in one room, by as many streams as asked for, and nobody says anything. What counts is by how much the server's
-/// resident memory grows, each time once it stands still.
+/// All clients are in one room, with `--streams` streams each, and no messages are published. The figures are the growth of the server's
+/// resident memory, measured each time after it has become stable.
 ///
-/// Some clients come first and stay: what a server allocates once for all is no client's cost. Then memory is looked at
-/// (`memory_before_bytes`). Then every connection comes, with one stream: `bytes_per_client` is the growth over the connections; smaller is
-/// better. Then the other streams come: `bytes_per_stream` is what each of these further streams has added. That is the end
-/// (`memory_after_bytes`); who is not there any more by then fails the run.
+/// Some clients connect first, so that one-time allocations do not count (`memory_before_bytes` is measured after them). Then every client
+/// connects with one stream: `bytes_per_client` is the growth divided by the number of clients; smaller is better. Then the further streams
+/// open: `bytes_per_stream` is the growth per further stream. `memory_after_bytes` is measured at the end; the run fails if a stream has
+/// ended by then.
 ///
-/// A stream of NATS is a subscription; on a bare TCP server it is a connection. The kernel's memory for sockets is in none of the figures.
-/// Memory comes in pages and the allocator takes it in larger pieces, so the figures of a few clients mean nothing.
+/// With NATS a stream is a subscription, with the bare TCP server a connection. The kernel's memory for sockets is not included. Memory is
+/// allocated in large pieces, so use many clients: the figures of a few mean nothing.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Idle {
-    /// Connections
+    /// Number of clients, with one connection each
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     connections: u32,
-    /// Streams of each connection
+    /// Streams per connection
     #[arg(long, value_name = "N", default_value_t = 1)]
     streams: u32,
-    /// Clients that come first, and do not count
+    /// Clients that connect first and do not count
     #[arg(long, value_name = "N", default_value_t = 16)]
     warm_up: u32,
 }
 
-/// Streams that one connection may have, by the hub's default. h2 would wait for ever for one more.
+/// Streams per connection, by the hub's default limit. h2 would wait for ever to open one more.
 const MOST_STREAMS: u32 = 128;
 
-/// Where everyone is.
+/// The room of all clients.
 const ROOM: Room = 0;
 
 #[async_trait]
@@ -64,22 +64,22 @@ impl Verb for Idle {
 
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
         let Self { connections, streams, warm_up } = *self;
-        ensure!(connections > 0 && streams > 0, "there must be a stream");
-        ensure!(streams <= MOST_STREAMS, "a connection can have at most {MOST_STREAMS} streams");
+        ensure!(connections > 0 && streams > 0, "--connections and --streams must be at least 1");
+        ensure!(streams <= MOST_STREAMS, "--streams must be at most {MOST_STREAMS}, the hub's limit per connection");
         let tally = Tally::new(0, 0)?;
         let server = launcher.start(kind).await?;
-        let mut crowd = Crowd { system: server.system()?, tally: Arc::clone(&tally), clients: Vec::new() };
+        let mut clients = Clients { system: server.system()?, tally: Arc::clone(&tally), clients: Vec::new() };
 
         progress.set_message("connecting");
         progress.set_length(u64::from(warm_up) + u64::from(connections) * u64::from(streams));
-        crowd.come(warm_up, progress).await?;
+        clients.connect(warm_up, progress).await?;
         let before = memory::settled(server.process).await? as f64;
-        crowd.come(connections, progress).await?;
+        clients.connect(connections, progress).await?;
         let connected = memory::settled(server.process).await? as f64;
         let mut run = Run::new(kind);
         let mut after = connected;
         if streams > 1 {
-            crowd.open_more(warm_up as usize, streams - 1, progress).await?;
+            clients.open_more(warm_up as usize, streams - 1, progress).await?;
             after = memory::settled(server.process).await? as f64;
             let further = f64::from(connections) * f64::from(streams - 1);
             run.figures.insert("bytes_per_stream", (after - connected) / further);
@@ -89,16 +89,16 @@ impl Verb for Idle {
             ("memory_after_bytes", after),
             ("bytes_per_client", (connected - before) / f64::from(connections)),
         ]));
-        // Everyone must still be there, or the figures are of fewer.
-        crowd.leave();
+        // Fails if a stream has ended, since the figures would be too low.
+        clients.leave();
         tally.verdict()?;
         server.stop().await?;
         Ok(run)
     }
 }
 
-/// Who is there.
-struct Crowd {
+/// The connected clients.
+struct Clients {
     system: Box<dyn System>,
     tally: Arc<Tally>,
     clients: Vec<Client>,
@@ -109,9 +109,9 @@ struct Client {
     streams: Vec<(Subscriber, Box<dyn Member>)>,
 }
 
-impl Crowd {
-    /// So many clients come, with one stream each.
-    async fn come(&mut self, clients: u32, progress: &ProgressBar) -> Result<()> {
+impl Clients {
+    /// Connects this number of clients, with one stream each.
+    async fn connect(&mut self, clients: u32, progress: &ProgressBar) -> Result<()> {
         for _ in 0..clients {
             let mut client = Client { connection: self.system.connect().await?, streams: Vec::new() };
             client.open(self.clients.len(), &self.tally).await?;
@@ -121,7 +121,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// All but the first clients open so many further streams.
+    /// Opens `streams` further streams on every client but the first `but`.
     async fn open_more(&mut self, but: usize, streams: u32, progress: &ProgressBar) -> Result<()> {
         for (number, client) in self.clients.iter_mut().enumerate().skip(but) {
             for _ in 0..streams {

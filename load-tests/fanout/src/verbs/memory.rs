@@ -1,4 +1,4 @@
-//! A server's memory: when nothing happens any more, and while a load goes on.
+//! A server's memory: its stable value, and samples during a load.
 
 use std::{
     collections::VecDeque,
@@ -11,64 +11,64 @@ use tokio::{task::JoinSet, time::interval};
 
 use crate::process::Process;
 
-/// How often is looked whether it stands still.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval between samples while waiting for a stable value.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// It stands still when so many looks in a row differ by no more than this.
-const LOOKS: usize = 10;
-const STILL: u64 = 64 * 1024;
+/// Memory is stable when this many samples in a row differ by at most [`TOLERANCE`] bytes.
+const SAMPLES: usize = 10;
+const TOLERANCE: u64 = 64 * 1024;
 
-/// A server that is never quiet is taken as it is after this.
-const LONGEST: Duration = Duration::from_secs(15);
+/// Time after which the current value is used although it is not stable.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes, once they stand still.
+/// Waits until the process's memory is stable, and returns it in bytes.
 pub async fn settled(process: Process) -> Result<u64> {
-    let (mut looks, began) = (interval(LOOK), Instant::now());
+    let (mut ticks, began) = (interval(SAMPLE_INTERVAL), Instant::now());
     let mut seen = VecDeque::new();
     loop {
-        looks.tick().await;
+        ticks.tick().await;
         let memory = process.memory()?;
         seen.push_back(memory);
-        if stands_still(&seen) || began.elapsed() > LONGEST {
+        if is_stable(&seen) || began.elapsed() > TIMEOUT {
             return Ok(memory);
         }
-        if seen.len() == LOOKS {
+        if seen.len() == SAMPLES {
             seen.pop_front();
         }
     }
 }
 
-fn stands_still(seen: &VecDeque<u64>) -> bool {
+fn is_stable(seen: &VecDeque<u64>) -> bool {
     let (lowest, highest) = (seen.iter().min(), seen.iter().max());
-    seen.len() == LOOKS && highest.zip(lowest).is_some_and(|(highest, lowest)| highest - lowest <= STILL)
+    seen.len() == SAMPLES && highest.zip(lowest).is_some_and(|(highest, lowest)| highest - lowest <= TOLERANCE)
 }
 
-/// Looks at a process again and again, until it is told to stop.
+/// Samples a process's memory until it is stopped or dropped.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Sampler {
     samples: Arc<Mutex<Vec<(f64, f64)>>>,
-    _looking: JoinSet<()>,
+    _sampling: JoinSet<()>,
 }
 
-impl Watch {
-    /// From now on.
+impl Sampler {
+    /// Starts sampling at this interval.
     pub fn start(process: Process, every: Duration) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
         let (taken, began) = (Arc::clone(&samples), Instant::now());
-        let mut looking = JoinSet::new();
-        looking.spawn(async move {
-            let mut looks = interval(every);
-            // A process that has ended has no memory: the load finds out by itself that it has.
+        let mut sampling = JoinSet::new();
+        sampling.spawn(async move {
+            let mut ticks = interval(every);
+            // Ends with the process. The load notices that end by itself.
             while let Ok(memory) = process.memory() {
                 let sample = (began.elapsed().as_secs_f64(), memory as f64);
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
-                looks.tick().await;
+                ticks.tick().await;
             }
         });
-        Self { samples, _looking: looking }
+        Self { samples, _sampling: sampling }
     }
 
-    /// What was seen: seconds since the start, and bytes.
+    /// Stops, and returns the samples: seconds since the start, and bytes.
     pub fn stop(self) -> Vec<(f64, f64)> {
         std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_still_grows_does_not_stand_still() {
-        let looks = |step| (0..LOOKS as u64).map(|nth| nth * step).collect::<VecDeque<_>>();
-        assert!(stands_still(&looks(4_096)));
-        assert!(!stands_still(&looks(STILL / 4)));
-        assert!(!stands_still(&VecDeque::from([1; LOOKS - 1])));
+    fn growing_memory_is_not_stable() {
+        let samples = |step| (0..SAMPLES as u64).map(|nth| nth * step).collect::<VecDeque<_>>();
+        assert!(is_stable(&samples(4_096)));
+        assert!(!is_stable(&samples(TOLERANCE / 4)));
+        assert!(!is_stable(&VecDeque::from([1; SAMPLES - 1])));
     }
 }

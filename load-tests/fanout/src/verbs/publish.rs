@@ -1,4 +1,4 @@
-//! Messages that are kept: how many a second, and how long one takes.
+//! Durable publishing: throughput and latency.
 
 mod window;
 
@@ -23,30 +23,29 @@ use crate::{
     tally::Tally,
 };
 
-/// Messages that a hub takes from one stream before the first of them is decided, by its default.
+/// Messages in flight per stream. Well below the hub's default limit, so that its flow control is not measured.
 const INFLIGHT_PER_STREAM: u32 = 64;
 
-/// Messages that are kept: how many a second, and how long one takes.
+/// Measure durable publishing: messages per second, and the time of one
 ///
-/// A closed loop: so many messages are on their way, and as one is acknowledged another is handed over. A latency counts from handing over
-/// to the acknowledgement: with the hub that is when the sender's own message comes back with its seq, with NATS that of JetStream, which
-/// syncs always, and with SQLite the commit of a group as large as the window. Nobody listens but the publishers.
+/// This is a closed loop: `--window` messages are in flight, and each acknowledgement lets another one be sent. A latency counts from sending
+/// to the acknowledgement: with the hub, the sender's own message with its seq; with NATS, the acknowledgement of a JetStream that always
+/// syncs; with SQLite, the commit of a group as large as the window. There are no subscribers besides the publishers.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Publish {
-    /// Messages on their way, of all publishers together
+    /// Messages in flight, of all publishers together
     #[arg(long, value_name = "N", default_value_t = 512)]
     window: u32,
-    /// Messages in all, about
+    /// Approximate total number of messages
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     messages: u64,
-    /// Bytes of a text
+    /// Length of a text
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     size: usize,
-    /// Streams that publish, each on a connection of its own, among whom the window is divided [default: one for each 64 of the window,
-    /// as many as a hub takes of a stream at once]
+    /// Number of publishing streams, each on its own connection, which divide the window [default: one per 64 messages of the window]
     #[arg(long, value_name = "N")]
     publishers: Option<u32>,
-    /// Rooms [default: one for each publisher, so that it receives nothing but its own messages]
+    /// Number of rooms [default: one per publisher, which then receives only its own messages]
     #[arg(long, value_name = "N")]
     rooms: Option<u32>,
 }
@@ -70,9 +69,9 @@ impl Verb for Publish {
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
         progress.set_message("publishing");
         if kind == Kind::Sqlite {
-            self.alone(launcher, progress).await
+            self.run_sqlite(launcher, progress).await
         } else {
-            self.at(launcher, kind, progress).await
+            self.run_server(launcher, kind, progress).await
         }
     }
 }
@@ -84,17 +83,17 @@ impl Publish {
         let layout = Layout { rooms, subscribers: 0, rooms_per_stream: 1, connections: 0, publishers };
         layout.check()?;
         let publishers = layout.publishers();
-        ensure!(self.window >= publishers, "{publishers} publishers need a window of at least as many messages");
+        ensure!(self.window >= publishers, "--window must be at least the number of publishers ({publishers})");
         Ok(Layout { publishers, ..layout })
     }
 
-    /// Messages of each publisher in each of its rooms.
+    /// Number of messages of each publisher in each of its rooms.
     fn share(&self, layout: &Layout) -> u64 {
         self.messages.div_ceil(u64::from(layout.rooms.max(layout.publishers))).max(1)
     }
 
-    /// Against a server.
-    async fn at(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
+    /// Runs against a server.
+    async fn run_server(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
         let layout = self.layout()?;
         let share = self.share(&layout);
         let server = launcher.start_durable(kind).await?;
@@ -114,7 +113,7 @@ impl Publish {
         for publisher in publishers {
             publishing.spawn(publisher.publish(self.size, progress.clone()));
         }
-        // Their streams stay open until all are done, as if they went on.
+        // Holds finished publishers, so that their streams stay open until all are done.
         let mut done = Vec::new();
         let mut failed = None;
         while let Some(published) = publishing.join_next().await {
@@ -126,7 +125,7 @@ impl Publish {
         let figures = meter.stop(&server, messages);
         done.iter().for_each(Publisher::leave);
         let mut run = Run::new(kind);
-        // What the publishers saw says more than that one of them could not go on, or that the server is gone.
+        // Violations first: they say more than the error of one publisher.
         take(&mut run, &tallies)?;
         if let Some(error) = failed {
             return Err(error);
@@ -136,8 +135,8 @@ impl Publish {
         Ok(run)
     }
 
-    /// Without a server.
-    async fn alone(&self, launcher: &Launcher, progress: &ProgressBar) -> Result<Run> {
+    /// Runs against SQLite, without a server.
+    async fn run_sqlite(&self, launcher: &Launcher, progress: &ProgressBar) -> Result<Run> {
         let layout = self.layout()?;
         let messages = self.share(&layout) * u64::from(layout.rooms.max(layout.publishers));
         let rows = Rows { rooms: layout.rooms, messages, group: self.window, size: self.size };
@@ -153,7 +152,7 @@ impl Publish {
     }
 }
 
-/// Takes what all publishers saw, and fails if that was wrong.
+/// Adds what the publishers received. Fails if there was a violation.
 fn take(run: &mut Run, tallies: &[Arc<Tally>]) -> Result<()> {
     tallies.iter().try_for_each(|tally| tally.verdict())?;
     let (first, others) = tallies.split_first().context("there is no publisher")?;
@@ -161,7 +160,7 @@ fn take(run: &mut Run, tallies: &[Arc<Tally>]) -> Result<()> {
     run.throughput = first.throughput();
     for tally in others {
         latencies.add(tally.latencies()?)?;
-        // They began together.
+        // All publishers began at the same time.
         let throughput = tally.throughput();
         run.throughput.resize(run.throughput.len().max(throughput.len()), 0.0);
         run.throughput.iter_mut().zip(throughput).for_each(|(sum, part)| *sum += part);
@@ -170,7 +169,7 @@ fn take(run: &mut Run, tallies: &[Arc<Tally>]) -> Result<()> {
     Ok(())
 }
 
-/// Processor time and clock of a server that keeps messages.
+/// Measures CPU time and elapsed time of a server.
 struct Meter {
     cpu: Duration,
     clock: Instant,

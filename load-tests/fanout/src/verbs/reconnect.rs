@@ -1,4 +1,4 @@
-//! Everyone comes back at once.
+//! All clients reconnect at once.
 
 use std::{
     sync::{
@@ -23,8 +23,8 @@ use tokio::{
 use super::{
     Verb,
     audience::Meter,
-    guest::{Followed, Guest, Place},
-    memory::Watch,
+    joined_client::{Followed, JoinedClient, Position},
+    memory::Sampler,
 };
 use crate::{
     check::Violation,
@@ -36,45 +36,44 @@ use crate::{
     tally::Tally,
 };
 
-/// Everyone comes back at once, and is told what it has missed (hub only)
+/// Reconnect all clients at once, and deliver what they missed (hub only)
 ///
-/// A room has messages in its log. All clients connect at the same moment, as after a restart of the server or of the network, and each
-/// resumes by `join` with `after_seq` and `epoch` at a place of its own: the first has missed all messages, the last nearly none. Meanwhile
-/// someone goes on speaking. Each must be told that nothing is missing, and get what it has missed, once and in order, and then what is
-/// said live.
+/// The log of a room has messages. All clients connect at the same moment, as after a restart of the server or the network, and each resumes
+/// with `join`, `after_seq` and `epoch` from a position of its own: the first has missed all messages, the last nearly none. Meanwhile an
+/// author publishes. Each client must receive `joined` with `recovered`, then the messages that it missed, once and in order, then live ones.
 ///
-/// The figures are of the time from the first connection until the last client has caught up with what the room held when it joined:
-/// `caught_up_…_us` is how long clients took, connecting included. A connection that the server does not take is tried again a little
-/// later, and counted in `refused_connections`. Latencies are those of single deliveries, and count from when everyone
-/// came back, or from when the message was due if that was later.
+/// The figures cover the time from the first connection until the last client has caught up with the head that `joined` reported.
+/// `caught_up_…_us` are the clients' times to catch up, connecting included. A failed connection is retried after a short delay, and counted
+/// in `refused_connections`. Latencies are those of single deliveries, from the start of the reconnect or from when the message was due,
+/// whichever is later.
 #[derive(Debug, Clone, Args, Serialize)]
 pub struct Reconnect {
-    /// Clients
+    /// Number of clients
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     clients: usize,
-    /// Messages that they have missed: the first all, the others evenly fewer
+    /// Messages that the first client has missed; the others have missed evenly fewer
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     missed: usize,
-    /// Messages a second that are said meanwhile
+    /// Messages per second that are published meanwhile
     #[arg(long, value_name = "N", default_value_t = 20.0)]
     rate: f64,
-    /// Bytes of a text
+    /// Length of a text
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     size: usize,
 }
 
-/// Where everyone is, and who speaks.
+/// The room of all clients, and its one publisher.
 const ROOM: Room = 0;
 const AUTHOR: u32 = 0;
 
-/// Messages that are said when everyone has caught up: everyone must have become live.
+/// Messages published after all clients have caught up, to check that all of them are live.
 const AFTERWARDS: usize = 10;
 
-/// Messages that the author says before it listens: their echo fits into its window.
+/// Messages that the author sends before it reads: few stop that their echo fits into its flow-control window.
 const AT_ONCE: usize = 64;
 
-/// A storm is short: the peak of memory would be missed by rare looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval between samples of memory; short, because the peak is short.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 
 #[async_trait]
 impl Verb for Reconnect {
@@ -91,29 +90,29 @@ impl Verb for Reconnect {
     }
 
     async fn run(&self, launcher: &Launcher, kind: Kind, progress: &ProgressBar) -> Result<Run> {
-        ensure!(kind.is_hub(), "only the hub can be resumed: nothing to compare with");
-        ensure!(self.clients > 0 && self.rate > 0.0, "there must be a client, and someone who speaks");
+        ensure!(kind.is_hub(), "`reconnect` runs only against the hub: other systems cannot resume");
+        ensure!(self.clients > 0 && self.rate > 0.0, "--clients must be at least 1, and --rate above 0");
         let server = launcher.start(kind).await?;
         let hub = Arc::new(server.hub());
         let mut author = Author::enter(&hub, self.size).await?;
         progress.set_message("publishing");
         author.publish(self.missed).await?;
-        let places: Vec<_> =
-            (0..self.clients).map(|number| author.place(number * self.missed / self.clients)).collect();
+        let positions: Vec<_> =
+            (0..self.clients).map(|number| author.position(number * self.missed / self.clients)).collect();
 
-        let storm = Storm::new(places, server.patience)?;
-        let watch = Watch::start(server.process, LOOK);
+        let storm = Storm::new(positions, server.patience)?;
+        let watch = Sampler::start(server.process, SAMPLE_INTERVAL);
         let meter = Meter::start(&server)?;
-        let came = storm.begin(&hub);
-        let (enough, told) = watch::channel(false);
-        let speaking = tokio::spawn(author.speak(self.rate, told));
+        let clients = storm.connect_all(&hub);
+        let (stop, stopped) = watch::channel(false);
+        let publishing = tokio::spawn(author.publish_until(self.rate, stopped));
         storm.all_caught_up(progress).await;
         let mut run = Run::new(kind);
         let figures = meter.stop(&server, storm.tally.delivered(), self.missed as u64);
         run.memory = watch.stop();
-        enough.send_replace(true);
-        let said = speaking.await??;
-        storm.end(came, said, progress).await;
+        stop.send_replace(true);
+        let published = publishing.await??;
+        storm.end(clients, published, progress).await;
 
         run.take(&storm.tally)?;
         run.figures.extend(figures?);
@@ -130,28 +129,28 @@ fn peak(memory: &[(f64, f64)]) -> Figures {
     Figures::from([("memory_before_bytes", before), ("memory_peak_bytes", peak)])
 }
 
-/// Who has filled the room, and goes on speaking.
+/// Who has filled the room, and goes on publishing.
 struct Author {
-    guest: Guest,
+    client_stream: JoinedClient,
     followed: Followed,
     epoch: String,
     /// The last `seq` of the room before it spoke.
     head: u64,
-    /// Of each message, in the order in which they were said.
+    /// The `seq` of each message, in the order of publication.
     seqs: Vec<u64>,
     size: usize,
-    /// Lives as long as the stream needs it.
+    /// Held because dropping it ends the stream.
     _connection: Http2,
 }
 
 impl Author {
     async fn enter(hub: &Rialto, size: usize) -> Result<Self> {
         let connection = hub.open().await?;
-        let mut guest = Guest::open(&connection).await?;
-        guest.join(ROOM, None).await?;
+        let mut client_stream = JoinedClient::open(&connection).await?;
+        client_stream.join(ROOM, None).await?;
         let followed = Followed::live(ROOM);
         let (epoch, seqs) = (String::new(), Vec::new());
-        let mut author = Self { guest, followed, epoch, head: 0, seqs, size, _connection: connection };
+        let mut author = Self { client_stream, followed, epoch, head: 0, seqs, size, _connection: connection };
         loop {
             author.listen().await?;
             if let Some(joined) = author.followed.joined() {
@@ -161,7 +160,7 @@ impl Author {
         }
     }
 
-    /// Says so many messages, and waits until they are committed.
+    /// Publishes this number of messages, and waits until they are committed.
     async fn publish(&mut self, messages: usize) -> Result<()> {
         let end = self.seqs.len() + messages;
         while self.seqs.len() < end {
@@ -169,7 +168,7 @@ impl Author {
             let text =
                 |nth: usize| Stamp { room: ROOM, publisher: AUTHOR, nth: nth as u64, due: now() }.text(self.size);
             let last = end.min(first + AT_ONCE);
-            self.guest.say(ROOM, (first..last).map(text)).await?;
+            self.client_stream.publish(ROOM, (first..last).map(text)).await?;
             while self.seqs.len() < last {
                 self.listen().await?;
             }
@@ -178,30 +177,30 @@ impl Author {
     }
 
     async fn listen(&mut self) -> Result<()> {
-        let Self { guest, followed, seqs, .. } = self;
-        let mut wrong = None;
+        let Self { client_stream, followed, seqs, .. } = self;
+        let mut violated = None;
         let see = |seen: Seen<'_>| match followed.see(seen) {
             Ok(None) => {}
             Ok(Some(_)) => seqs.push(followed.last_seq()),
-            Err(found) => wrong = Some(found),
+            Err(found) => violated = Some(found),
         };
-        ensure!(guest.next(see).await?, "the author's stream has ended");
-        match wrong {
-            Some((violation, example)) => bail!("the author got {violation}: {example}"),
+        ensure!(client_stream.next(see).await?, "the author's stream has ended");
+        match violated {
+            Some((violation, example)) => bail!("the author received messages {violation}: {example}"),
             None => Ok(()),
         }
     }
 
-    /// Where a client goes on that has the first so many messages.
-    fn place(&self, has: usize) -> (Place, u64) {
+    /// The position of a client that has the first `has` messages.
+    fn position(&self, has: usize) -> (Position, u64) {
         let after_seq = has.checked_sub(1).and_then(|last| self.seqs.get(last)).copied().unwrap_or(self.head);
-        (Place { after_seq, epoch: self.epoch.clone() }, has as u64)
+        (Position { after_seq, epoch: self.epoch.clone() }, has as u64)
     }
 
-    /// Speaks until it is told that it is enough, and a little longer. Says how many messages there are now.
-    async fn speak(mut self, rate: f64, enough: watch::Receiver<bool>) -> Result<u64> {
+    /// Publishes at this rate until `stop` is true, then [`AFTERWARDS`] more. Returns the total number of messages.
+    async fn publish_until(mut self, rate: f64, stop: watch::Receiver<bool>) -> Result<u64> {
         let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
-        while !*enough.borrow() {
+        while !*stop.borrow() {
             ticks.tick().await;
             self.publish(1).await?;
         }
@@ -210,7 +209,7 @@ impl Author {
     }
 }
 
-/// Those who come back.
+/// The reconnecting clients.
 struct Storm {
     tally: Arc<Tally>,
     clients: Vec<Arc<Client>>,
@@ -218,51 +217,51 @@ struct Storm {
     patience: Duration,
 }
 
-/// How far they are.
+/// The clients' progress.
 #[derive(Debug, Default)]
 struct Arrivals {
     caught_up: AtomicUsize,
-    /// Those whose streams have ended: nobody need wait for them.
+    /// Clients whose stream has ended, which are not waited for.
     gone: AtomicUsize,
-    /// Attempts to connect that failed: the server could not take so many at once.
+    /// Failed attempts to connect.
     refused: AtomicUsize,
-    /// To those who have not caught up. What is said live goes on also if the others have been forgotten.
+    /// Deliveries to clients that have not caught up. Live deliveries do not count, since they continue even if other clients stall.
     deliveries: AtomicU64,
 }
 
 struct Client {
     number: usize,
-    place: Place,
+    position: Position,
     first: u64,
     followed: Mutex<Followed>,
-    /// How long it took.
+    /// The time it took to catch up; `None` until then.
     caught_up: Mutex<Option<Duration>>,
 }
 
-/// How long a client waits that was refused.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Delay before a failed connection is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How often is looked whether everyone has caught up.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Interval between checks whether all clients have caught up.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Storm {
-    fn new(places: Vec<(Place, u64)>, patience: Duration) -> Result<Self> {
-        let client = |(number, (place, first)): (usize, (Place, u64))| {
-            let followed = Mutex::new(Followed::from(ROOM, place.clone(), first));
-            Arc::new(Client { number, place, first, followed, caught_up: Mutex::default() })
+    fn new(positions: Vec<(Position, u64)>, patience: Duration) -> Result<Self> {
+        let client = |(number, (position, first)): (usize, (Position, u64))| {
+            let followed = Mutex::new(Followed::from(ROOM, position.clone(), first));
+            Arc::new(Client { number, position, first, followed, caught_up: Mutex::default() })
         };
-        let clients = places.into_iter().enumerate().map(client).collect();
+        let clients = positions.into_iter().enumerate().map(client).collect();
         Ok(Self { tally: Tally::new(0, 0)?, clients, arrivals: Arc::default(), patience })
     }
 
-    /// Everyone connects. They stay until what is returned is dropped.
-    fn begin(&self, hub: &Arc<Rialto>) -> JoinSet<()> {
+    /// Connects all clients. Dropping the returned set disconnects them.
+    fn connect_all(&self, hub: &Arc<Rialto>) -> JoinSet<()> {
         let began = (Instant::now(), now());
-        let mut came = JoinSet::new();
+        let mut clients = JoinSet::new();
         for client in &self.clients {
             let (client, hub, patience) = (Arc::clone(client), Arc::clone(hub), self.patience);
             let (tally, arrivals) = (Arc::clone(&self.tally), Arc::clone(&self.arrivals));
-            came.spawn(async move {
+            clients.spawn(async move {
                 if let Err(error) = client.resume(&hub, &tally, patience, began, &arrivals).await {
                     arrivals.gone.fetch_add(1, Ordering::Release);
                     let example = || format!("client {}: {error:#}", client.number);
@@ -270,17 +269,17 @@ impl Storm {
                 }
             });
         }
-        came
+        clients
     }
 
-    /// Waits for everyone, as long as something comes.
+    /// Waits until every client has caught up or failed, or there is no progress for `patience`.
     async fn all_caught_up(&self, progress: &ProgressBar) {
         progress.set_message("catching up");
         progress.set_length(self.clients.len() as u64);
-        let mut looks = interval(LOOK_AGAIN);
+        let mut polls = interval(POLL_INTERVAL);
         let (mut last, mut since) = ((0, 0, 0), Instant::now());
         while last.0 + last.1 < self.clients.len() && since.elapsed() < self.patience {
-            looks.tick().await;
+            polls.tick().await;
             let Arrivals { caught_up, gone, deliveries, .. } = &*self.arrivals;
             let order = Ordering::Acquire;
             let now = (caught_up.load(order), gone.load(order), deliveries.load(order));
@@ -291,24 +290,24 @@ impl Storm {
         }
     }
 
-    /// Waits until everyone has got what was said in all, counts what never came, and lets everyone go.
-    async fn end(&self, mut came: JoinSet<()>, said: u64, progress: &ProgressBar) {
-        let expected = self.clients.iter().map(|client| said - client.first).sum();
+    /// Waits until every client has received all `published` messages, disconnects the clients, and counts missing messages.
+    async fn end(&self, mut clients: JoinSet<()>, published: u64, progress: &ProgressBar) {
+        let expected = self.clients.iter().map(|client| published - client.first).sum();
         self.tally.wait_for(expected, self.patience, progress).await;
-        came.shutdown().await;
+        clients.shutdown().await;
         for client in &self.clients {
-            let missing = lock(&client.followed).missing(Some(said));
+            let missing = lock(&client.followed).missing(Some(published));
             if missing > 0 {
                 self.tally.violation(Violation::Gap, missing, || format!("client {}", client.number));
             }
         }
     }
 
-    /// How long clients took to catch up.
+    /// The clients' times to catch up.
     fn figures(&self) -> Result<Figures> {
         let mut took = Histogram::<u64>::new(3)?;
         for client in &self.clients {
-            let time = (*lock(&client.caught_up)).context("a client has not caught up")?;
+            let time = (*lock(&client.caught_up)).context("a client has not caught up in time")?;
             took.record(u64::try_from(time.as_micros())?)?;
         }
         let at = |quantile| took.value_at_quantile(quantile) as f64;
@@ -322,7 +321,7 @@ impl Storm {
 }
 
 impl Client {
-    /// Connects, resumes, and stays.
+    /// Connects, resumes, and receives until the stream ends.
     async fn resume(
         &self,
         hub: &Rialto,
@@ -331,19 +330,19 @@ impl Client {
         (began, storm): (Instant, u64),
         arrivals: &Arrivals,
     ) -> Result<()> {
-        let (_connection, mut guest) = connect(hub, began + patience, &arrivals.refused).await?;
-        guest.join(ROOM, Some(self.place.clone())).await?;
+        let (_connection, mut client_stream) = connect(hub, began + patience, &arrivals.refused).await?;
+        client_stream.join(ROOM, Some(self.position.clone())).await?;
         let mut latencies = Vec::new();
         loop {
             let see = |seen: Seen<'_>| match lock(&self.followed).see(seen) {
                 Ok(None) => {}
-                // What was missed is due when everyone comes back.
+                // A missed message is due at the start of the reconnect.
                 Ok(Some(stamp)) => latencies.push(now().saturating_sub(stamp.due.max(storm))),
                 Err((violation, example)) => {
                     tally.violation(violation, 1, || format!("client {}: {example}", self.number));
                 }
             };
-            ensure!(guest.next(see).await?, "the stream has ended");
+            ensure!(client_stream.next(see).await?, "the stream has ended");
             tally.record(self.number, &latencies);
             let mut took = lock(&self.caught_up);
             if took.is_none() {
@@ -358,19 +357,19 @@ impl Client {
     }
 }
 
-/// Connects, again and again like any client, as a server may be refusing while all come at once.
-async fn connect(hub: &Rialto, until: Instant, refused: &AtomicUsize) -> Result<(Http2, Guest)> {
+/// Connects, and retries until `until`: the server may refuse connections while all clients connect at once.
+async fn connect(hub: &Rialto, until: Instant, refused: &AtomicUsize) -> Result<(Http2, JoinedClient)> {
     loop {
         let attempt = async {
             let connection = hub.open().await?;
-            let guest = Guest::open(&connection).await?;
-            Ok((connection, guest))
+            let client_stream = JoinedClient::open(&connection).await?;
+            Ok((connection, client_stream))
         };
         match attempt.await {
             Err(_) if Instant::now() < until => _ = refused.fetch_add(1, Ordering::Relaxed),
             done => return done,
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 

@@ -1,6 +1,6 @@
-//! Runs the real program: a bare server on the one side, a load on the other.
+//! Runs the real program: a bare server, and a load against it.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests: a panic is how it fails")]
+#![allow(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,14 +9,14 @@ use std::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rialto-load");
 
-/// A bare TCP server; it ends when this is dropped.
+/// A bare TCP server. It ends when this is dropped.
 pub(crate) struct Bare {
     child: Child,
     url: String,
 }
 
 impl Bare {
-    /// With this fault, if any.
+    /// Starts a server, with this fault if any.
     pub(crate) fn start(fault: Option<&str>) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["bare", "tcp"]).args(fault.iter().flat_map(|fault| ["--fault", fault]));
@@ -30,13 +30,13 @@ impl Bare {
 
 impl Drop for Bare {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // Fails if the server has already ended.
         _ = self.child.kill();
         _ = self.child.wait();
     }
 }
 
-/// Runs a load against a server: whether it passed, and what it said.
+/// Runs a load against a server, and returns whether it passed, and its output.
 pub(crate) fn load(server: &Bare, verb: &[&str]) -> (bool, String) {
     let pid = server.child.id().to_string();
     let mut command = Command::new(PROGRAM);

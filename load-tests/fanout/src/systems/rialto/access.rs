@@ -1,4 +1,4 @@
-//! What a client needs for a hub that has a certificate and asks for tokens.
+//! Credentials for a hub with TLS and tokens.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,7 +16,7 @@ use tokio_rustls::{
     },
 };
 
-/// Whom to trust, and what to show.
+/// The trusted certificate, and the token.
 #[derive(Debug, Clone)]
 pub struct Access {
     tls: Arc<ClientConfig>,
@@ -24,28 +24,28 @@ pub struct Access {
 }
 
 impl Access {
-    /// To a hub with this certificate, by this token.
+    /// Creates the credentials for a hub with this certificate.
     pub fn new(certificate: CertificateDer<'static>, token: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate)?;
-        // Named, because the process has other users of rustls, with defaults of their own.
+        // Explicit, because other users of rustls in this process have defaults of their own.
         let mut tls = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"h2".to_vec()];
-        // Each connection stands for another client, who was not there before: a ticket would spare the hub half of the handshake.
+        // Each connection stands for a new client: resumption would spare the hub half of the handshake.
         tls.resumption = Resumption::disabled();
         Ok(Self { tls: Arc::new(tls), authorization: HeaderValue::try_from(format!("Bearer {token}"))? })
     }
 
-    /// Makes a connection to this address (`host:port`) a secret one.
+    /// Performs the TLS handshake with the hub at this address (`host:port`).
     pub async fn secure(&self, socket: TcpStream, address: &str) -> Result<TlsStream<TcpStream>> {
-        let host = address.parse::<SocketAddr>().context("a hub with a certificate is known by its IP address")?.ip();
+        let host = address.parse::<SocketAddr>().context("a hub with TLS must be addressed by its IP address")?.ip();
         Ok(TlsConnector::from(Arc::clone(&self.tls)).connect(ServerName::from(host), socket).await?)
     }
 
-    /// The header of every call.
+    /// The value of the `authorization` header of every call.
     pub fn authorization(&self) -> HeaderValue {
         self.authorization.clone()
     }
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Connects to a server with one certificate, trusting the first or the second that there is.
+    /// Connects to a server that has the first of two certificates, trusting the one at this index.
     async fn connects(trusted: usize) -> Result<()> {
         let pairs: Vec<_> = (0..2).map(|_| generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap()).collect();
         let CertifiedKey { cert, signing_key } = &pairs[0];
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_hub_that_was_started_is_talked_to() {
+    async fn only_the_trusted_certificate_is_accepted() {
         connects(0).await.unwrap();
         let error = connects(1).await.unwrap_err();
         assert!(format!("{error:#}").contains("certificate"), "{error:#}");
