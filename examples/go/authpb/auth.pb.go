@@ -78,7 +78,7 @@ func (x *LoginRequest) GetPassword() string {
 type LoginResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tokens *Tokens                `protobuf:"bytes,1,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	// Who has logged in.
+	// The user that has logged in.
 	User          *userpb.User `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -299,10 +299,10 @@ func (*LogoutResponse) Descriptor() ([]byte, []int) {
 type Tokens struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	AccessToken string                 `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
-	// From now; ask for the next pair somewhat before.
+	// Remaining lifetime. Refresh shortly before its end.
 	AccessExpiresIn *durationpb.Duration `protobuf:"bytes,2,opt,name=access_expires_in,json=accessExpiresIn,proto3" json:"access_expires_in,omitempty"`
 	RefreshToken    string               `protobuf:"bytes,3,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
-	// From now; afterwards a new login is needed.
+	// Remaining lifetime. After its end a new login is required.
 	RefreshExpiresIn *durationpb.Duration `protobuf:"bytes,4,opt,name=refresh_expires_in,json=refreshExpiresIn,proto3" json:"refresh_expires_in,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

@@ -28,17 +28,17 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
+// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
 //
-// The access token goes with every other call, as the metadata `authorization: Bearer TOKEN`. It lives for minutes. The refresh token lives
-// for weeks, is used once, for the next pair of tokens, and is as secret as a password.
+// The access token authenticates every other call, in the metadata `authorization: Bearer TOKEN`, and is valid for minutes. The refresh token
+// is valid for weeks and can be used once, to obtain the next pair of tokens. Keep it as secret as a password.
 type AuthServiceClient interface {
-	// Needs no token. A wrong password and a user that is not there are the same: UNAUTHENTICATED (`LOGIN_FAILED`).
+	// Logs in with a password. Requires no token. A wrong password and an unknown user fail alike, with UNAUTHENTICATED (`LOGIN_FAILED`).
 	Login(ctx context.Context, in *LoginRequest, opts ...grpc.CallOption) (*LoginResponse, error)
-	// Needs no access token. A refresh token that was used before ends its session, since two have it: UNAUTHENTICATED (`SESSION_ENDED`), now
-	// and for every token that came of it.
+	// Exchanges a refresh token for a new pair of tokens. Requires no access token. Reusing a refresh token ends its session, since it may have
+	// been stolen: this call and all later refreshes of the session fail with UNAUTHENTICATED (`SESSION_ENDED`).
 	Refresh(ctx context.Context, in *RefreshRequest, opts ...grpc.CallOption) (*RefreshResponse, error)
-	// Ends the session of a refresh token. Access tokens that it gave live on until they expire.
+	// Ends the session of a refresh token. Access tokens of the session remain valid until they expire.
 	Logout(ctx context.Context, in *LogoutRequest, opts ...grpc.CallOption) (*LogoutResponse, error)
 }
 
@@ -84,17 +84,17 @@ func (c *authServiceClient) Logout(ctx context.Context, in *LogoutRequest, opts 
 // All implementations must embed UnimplementedAuthServiceServer
 // for forward compatibility.
 //
-// Tokens for the users of this server, by their passwords. Without token mode every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
+// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
 //
-// The access token goes with every other call, as the metadata `authorization: Bearer TOKEN`. It lives for minutes. The refresh token lives
-// for weeks, is used once, for the next pair of tokens, and is as secret as a password.
+// The access token authenticates every other call, in the metadata `authorization: Bearer TOKEN`, and is valid for minutes. The refresh token
+// is valid for weeks and can be used once, to obtain the next pair of tokens. Keep it as secret as a password.
 type AuthServiceServer interface {
-	// Needs no token. A wrong password and a user that is not there are the same: UNAUTHENTICATED (`LOGIN_FAILED`).
+	// Logs in with a password. Requires no token. A wrong password and an unknown user fail alike, with UNAUTHENTICATED (`LOGIN_FAILED`).
 	Login(context.Context, *LoginRequest) (*LoginResponse, error)
-	// Needs no access token. A refresh token that was used before ends its session, since two have it: UNAUTHENTICATED (`SESSION_ENDED`), now
-	// and for every token that came of it.
+	// Exchanges a refresh token for a new pair of tokens. Requires no access token. Reusing a refresh token ends its session, since it may have
+	// been stolen: this call and all later refreshes of the session fail with UNAUTHENTICATED (`SESSION_ENDED`).
 	Refresh(context.Context, *RefreshRequest) (*RefreshResponse, error)
-	// Ends the session of a refresh token. Access tokens that it gave live on until they expire.
+	// Ends the session of a refresh token. Access tokens of the session remain valid until they expire.
 	Logout(context.Context, *LogoutRequest) (*LogoutResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }

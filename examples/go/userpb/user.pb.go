@@ -26,7 +26,7 @@ type State int32
 
 const (
 	State_STATE_ACTIVE State = 0
-	// The user is gone: only id, revision and state are filled.
+	// The user was deleted. Only id, revision and state are set.
 	State_STATE_DELETED State = 1
 )
 
@@ -71,22 +71,22 @@ func (State) EnumDescriptor() ([]byte, []int) {
 
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A UUIDv7, given by the server.
+	// A UUIDv7, assigned by the server.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// As it was given; unique by its canonical form (RFC 8265, UsernameCaseMapped).
+	// As entered by the user. Unique in its canonical form (RFC 8265, UsernameCaseMapped).
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
-	// May be empty; otherwise unique without regard to ASCII case.
+	// May be empty; otherwise unique, ignoring ASCII case.
 	Email string `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
 	// Unix seconds.
 	CreatedAt int64    `protobuf:"varint,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	Roles     []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
-	// Some chat stream carries this user's id now. Best effort.
+	// Whether a chat stream of this user is open. Best effort.
 	Online bool `protobuf:"varint,6,opt,name=online,proto3" json:"online,omitempty"`
-	// Starts at 1 and grows with every change of this user.
+	// Starts at 1 and increases with every change of this user.
 	Revision uint64 `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Unix seconds.
 	UpdatedAt int64 `protobuf:"varint,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	// Only watchers ever see a state other than STATE_ACTIVE.
+	// Always STATE_ACTIVE, except in `ListUsers` with `watch`.
 	State         State `protobuf:"varint,9,opt,name=state,proto3,enum=user.State" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,7 +185,7 @@ func (x *User) GetState() State {
 	return State_STATE_ACTIVE
 }
 
-// Exactly one of the two fields is set.
+// Exactly one of the two fields must be set.
 type GetUserRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -244,7 +244,7 @@ type CreateUserRequest struct {
 	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// At most 254 bytes; may be empty.
 	Email string `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
-	// At most 128 bytes; empty: no login with a password.
+	// At most 128 bytes. If empty, the user cannot log in with a password.
 	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -306,11 +306,11 @@ type UpdateUserRequest struct {
 	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Username *string                `protobuf:"bytes,2,opt,name=username,proto3,oneof" json:"username,omitempty"`
 	Email    *string                `protobuf:"bytes,3,opt,name=email,proto3,oneof" json:"email,omitempty"`
-	// Set but empty: no login with a password from now on.
+	// If set to the empty string, the user can no longer log in with a password.
 	Password *string `protobuf:"bytes,4,opt,name=password,proto3,oneof" json:"password,omitempty"`
-	// The revision that the change was made for; 0: any.
+	// Fails with ABORTED unless the user has this revision; 0 accepts any.
 	ExpectedRevision uint64 `protobuf:"varint,5,opt,name=expected_revision,json=expectedRevision,proto3" json:"expected_revision,omitempty"`
-	// Unset: unchanged. Set: replaces all roles.
+	// Replaces all roles if set.
 	Roles         *Roles `protobuf:"bytes,6,opt,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -523,11 +523,11 @@ func (x *DeleteUserResponse) GetSuccess() bool {
 
 type ListUsersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most so many users; 0: all. More than 10,000 counts as 10,000.
+	// Maximum number of users; 0 returns all. Values above 10,000 count as 10,000.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The id of the last user of the page before; empty: from the beginning.
+	// The id of the last user of the previous page; empty starts at the beginning.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// After the snapshot stay open, and send each user again whenever it changes. Excludes page_size and page_token.
+	// Keeps the stream open after the snapshot, and sends each user again whenever it changes. Excludes page_size and page_token.
 	Watch         bool `protobuf:"varint,3,opt,name=watch,proto3" json:"watch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -637,20 +637,21 @@ func (x *CreateUsersResponse) GetCount() int32 {
 	return 0
 }
 
-// An event when one is set, otherwise a message of a room.
+// An event if one is set, otherwise a message of a room.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who says it: at most 128 bytes. An authenticated caller's own id replaces it. Empty: anonymous, which excludes an id.
+	// The author, at most 128 bytes. For an authenticated caller the server sets the caller's own id. Empty means anonymous, which excludes
+	// an id.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// 1 byte to 4 KiB (configurable), without NUL.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// From the server: when the message was given its seq, in Unix seconds. Ignored from clients.
+	// Set by the server: when the message got its seq, in Unix seconds.
 	Timestamp int64 `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// 1 to 64 of [a-z0-9._-], starting with a letter or digit; empty: `lobby`.
+	// 1 to 64 of [a-z0-9._-], starting with a letter or digit. Empty means `lobby`.
 	Room string `protobuf:"bytes,4,opt,name=room,proto3" json:"room,omitempty"`
-	// From the server: the place in the room's order. Strictly increasing; may skip values.
+	// Set by the server: the position in the room's order. Strictly increasing; may skip values.
 	Seq uint64 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`
-	// The client's idempotency key, unique per room and user: at most 128 bytes. The server fills an empty one.
+	// The client's idempotency key, unique per room and user, at most 128 bytes. The server assigns an id if it is empty.
 	Id string `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
 	// Nanoseconds within the second of timestamp.
 	TimestampNanos int32 `protobuf:"varint,7,opt,name=timestamp_nanos,json=timestampNanos,proto3" json:"timestamp_nanos,omitempty"`
@@ -927,16 +928,16 @@ func (*ChatMessage_Draining) isChatMessage_Event() {}
 
 func (*ChatMessage_Duplicate) isChatMessage_Event() {}
 
-// From the client: enter the room. Answered by `joined`, or by `rejected`.
+// From the client: enters the room. The server replies with `joined` or `rejected`.
 type Join struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Deliver everything after this seq, then go on live. 0: from the beginning. Excludes history.
+	// Delivers all messages after this seq, then continues live; 0 starts at the beginning. Excludes history.
 	AfterSeq *uint64 `protobuf:"varint,1,opt,name=after_seq,json=afterSeq,proto3,oneof" json:"after_seq,omitempty"`
-	// The epoch that after_seq belongs to, as `joined` told it; empty: any.
+	// The epoch of after_seq, as reported by `joined`; empty accepts any.
 	Epoch string `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Deliver the last so many messages, at most 1,000, then go on live.
+	// Delivers this number of latest messages, at most 1,000, then continues live.
 	History uint32 `protobuf:"varint,3,opt,name=history,proto3" json:"history,omitempty"`
-	// Send presence and typing events of this room.
+	// Delivers presence and typing events of this room.
 	Presence      bool `protobuf:"varint,4,opt,name=presence,proto3" json:"presence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1000,7 +1001,7 @@ func (x *Join) GetPresence() bool {
 	return false
 }
 
-// From the client: leave the room. Answered by `left`, if it was entered by `join`.
+// From the client: leaves the room. The server replies with `left` if the room was entered by `join`.
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1037,7 +1038,7 @@ func (*Leave) Descriptor() ([]byte, []int) {
 	return file_user_proto_rawDescGZIP(), []int{11}
 }
 
-// From the client: this user is typing. From the server: that user is.
+// The user user_id is typing. From the client: the caller; from the server: another user in the room.
 type Typing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1074,7 +1075,7 @@ func (*Typing) Descriptor() ([]byte, []int) {
 	return file_user_proto_rawDescGZIP(), []int{12}
 }
 
-// From the client: goes on with a new token before the old one expires.
+// From the client: replaces the stream's token before it expires.
 type RefreshToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -1119,16 +1120,16 @@ func (x *RefreshToken) GetToken() string {
 	return ""
 }
 
-// From the server: the room is entered.
+// From the server: the stream has entered the room.
 type Joined struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the log whose numbers seq belongs to.
+	// Identifies the log that seq belongs to.
 	Epoch string `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The last seq of the room; history ends here and live messages follow.
+	// The last seq of the room. History ends here, and live messages follow.
 	HeadSeq uint64 `protobuf:"varint,2,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
-	// Nothing that was asked for is missing. Otherwise a gap follows, if anything is missing.
+	// Whether everything requested is available. If false, a gap follows unless nothing is missing.
 	Recovered bool `protobuf:"varint,3,opt,name=recovered,proto3" json:"recovered,omitempty"`
-	// How many distinct users are in the room.
+	// Number of distinct users in the room.
 	Online        uint32 `protobuf:"varint,4,opt,name=online,proto3" json:"online,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1192,10 +1193,10 @@ func (x *Joined) GetOnline() uint32 {
 	return 0
 }
 
-// From the server: nothing of this room follows.
+// From the server: the stream has left the room and receives nothing more of it.
 type Left struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A constant: `LEFT`, the client asked for it.
+	// Always `LEFT`: the client asked for it.
 	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1238,15 +1239,15 @@ func (x *Left) GetReason() string {
 	return ""
 }
 
-// From the server, to streams that asked: somebody came or went, or how many there are now.
+// From the server, to streams that requested presence: a user entered or left, or the count changed.
 type Presence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: nobody in particular.
+	// The user; empty if only the count changed.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// The user is here. Without a user: whoever was named still counts as here. If not set then, forget the names: members are now too many
-	// to be named, or all who are here are named again behind this.
+	// Whether the user is in the room. Without a user_id: whether the names sent so far remain valid. If false then, discard them: either the
+	// room has too many members to name, or the names of all members follow.
 	Online bool `protobuf:"varint,2,opt,name=online,proto3" json:"online,omitempty"`
-	// Distinct users; each anonymous stream counts as one.
+	// Number of distinct users in the room; each anonymous stream counts as one.
 	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1303,7 +1304,7 @@ func (x *Presence) GetCount() uint32 {
 	return 0
 }
 
-// From the server: the messages from from_seq to to_seq, both inclusive, are not delivered.
+// From the server: messages from from_seq to to_seq, both inclusive, will not be delivered.
 type Gap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FromSeq       uint64                 `protobuf:"varint,1,opt,name=from_seq,json=fromSeq,proto3" json:"from_seq,omitempty"`
@@ -1356,20 +1357,20 @@ func (x *Gap) GetToSeq() uint64 {
 	return 0
 }
 
-// From the server: a message of this stream was not accepted; the stream lives on.
+// From the server: a message of this stream was not accepted. The stream continues.
 type Rejected struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id that the message had.
+	// The id of the message.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// A gRPC status code.
 	Code int32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
-	// Stable, for programs: as the reason of google.rpc.ErrorInfo.
+	// A stable name for programs, as the reason in google.rpc.ErrorInfo.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// For people.
+	// A description for people.
 	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
-	// When a new attempt makes sense, if one does.
+	// Delay after which a retry may succeed. Not set if the message must not be retried.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
-	// Which message of this stream it was, from 1.
+	// The number of the message in this stream, from 1.
 	Nth           uint64 `protobuf:"varint,6,opt,name=nth,proto3" json:"nth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1447,7 +1448,7 @@ func (x *Rejected) GetNth() uint64 {
 	return 0
 }
 
-// From the server: it is shutting down; what is accepted will still be delivered.
+// From the server: it is shutting down. Accepted messages are still delivered.
 type Draining struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	ReconnectAfter *durationpb.Duration   `protobuf:"bytes,1,opt,name=reconnect_after,json=reconnectAfter,proto3" json:"reconnect_after,omitempty"`
@@ -1492,7 +1493,7 @@ func (x *Draining) GetReconnectAfter() *durationpb.Duration {
 	return nil
 }
 
-// From the server: this id was already published here; the room, user_id, id, seq and timestamp beside it are the first one's.
+// From the server: this id was already published in this room. The room, user_id, id, seq and timestamp are those of the first message.
 type Duplicate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

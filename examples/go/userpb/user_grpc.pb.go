@@ -32,26 +32,26 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Users, and the chat between them.
+// Users, and chat between them.
 //
-// Errors carry google.rpc details: BadRequest with the violated fields, ErrorInfo with a stable reason and the domain "rialto",
-// RetryInfo where a later attempt may succeed, ResourceInfo where something is missing or taken.
+// Errors carry google.rpc details: ErrorInfo with a stable reason and the domain "rialto", BadRequest with the violated fields,
+// ResourceInfo if a resource is missing or already exists, RetryInfo if a later attempt may succeed.
 type UserServiceClient interface {
-	// Returns one user, by id or by username. NOT_FOUND if there is none.
+	// Returns one user, by id or by username. NOT_FOUND if it does not exist.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*User, error)
 	// Creates a user. ALREADY_EXISTS if the username or the email is taken.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*User, error)
-	// Changes the fields that are set, and no others. ABORTED if expected_revision is stale.
+	// Updates the fields that are set. ABORTED if expected_revision is stale.
 	UpdateUser(ctx context.Context, in *UpdateUserRequest, opts ...grpc.CallOption) (*User, error)
-	// Deletes a user. NOT_FOUND if there is none.
+	// Deletes a user. NOT_FOUND if it does not exist.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
-	// Streams users in the order of their ids, which is the order of their creation.
+	// Streams users in the order of their ids, which is the order of creation.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[User], error)
-	// Creates all the users of the request stream, or none: the first bad element fails the call and is named by its index.
+	// Creates all users of the request stream, or none: the first invalid element fails the call, and the error names its index.
 	CreateUsers(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CreateUserRequest, CreateUsersResponse], error)
-	// Joins rooms and exchanges messages with everyone in them. The request metadata `rialto-rooms` names the rooms to start in:
-	// absent, the room `lobby`; empty, none; otherwise a comma-separated list. Response headers are sent when these joins hold: whoever has
-	// the headers misses nothing from then on.
+	// Joins rooms and exchanges messages with everyone in them. The request metadata `rialto-rooms` is a comma-separated list of the rooms
+	// to start in. Without it the stream starts in the room `lobby`; with an empty list, in no room. The server sends the response headers
+	// once these joins have taken effect: from then on the stream receives every message of the rooms.
 	Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatMessage, ChatMessage], error)
 }
 
@@ -152,26 +152,26 @@ type UserService_ChatClient = grpc.BidiStreamingClient[ChatMessage, ChatMessage]
 // All implementations must embed UnimplementedUserServiceServer
 // for forward compatibility.
 //
-// Users, and the chat between them.
+// Users, and chat between them.
 //
-// Errors carry google.rpc details: BadRequest with the violated fields, ErrorInfo with a stable reason and the domain "rialto",
-// RetryInfo where a later attempt may succeed, ResourceInfo where something is missing or taken.
+// Errors carry google.rpc details: ErrorInfo with a stable reason and the domain "rialto", BadRequest with the violated fields,
+// ResourceInfo if a resource is missing or already exists, RetryInfo if a later attempt may succeed.
 type UserServiceServer interface {
-	// Returns one user, by id or by username. NOT_FOUND if there is none.
+	// Returns one user, by id or by username. NOT_FOUND if it does not exist.
 	GetUser(context.Context, *GetUserRequest) (*User, error)
 	// Creates a user. ALREADY_EXISTS if the username or the email is taken.
 	CreateUser(context.Context, *CreateUserRequest) (*User, error)
-	// Changes the fields that are set, and no others. ABORTED if expected_revision is stale.
+	// Updates the fields that are set. ABORTED if expected_revision is stale.
 	UpdateUser(context.Context, *UpdateUserRequest) (*User, error)
-	// Deletes a user. NOT_FOUND if there is none.
+	// Deletes a user. NOT_FOUND if it does not exist.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)
-	// Streams users in the order of their ids, which is the order of their creation.
+	// Streams users in the order of their ids, which is the order of creation.
 	ListUsers(*ListUsersRequest, grpc.ServerStreamingServer[User]) error
-	// Creates all the users of the request stream, or none: the first bad element fails the call and is named by its index.
+	// Creates all users of the request stream, or none: the first invalid element fails the call, and the error names its index.
 	CreateUsers(grpc.ClientStreamingServer[CreateUserRequest, CreateUsersResponse]) error
-	// Joins rooms and exchanges messages with everyone in them. The request metadata `rialto-rooms` names the rooms to start in:
-	// absent, the room `lobby`; empty, none; otherwise a comma-separated list. Response headers are sent when these joins hold: whoever has
-	// the headers misses nothing from then on.
+	// Joins rooms and exchanges messages with everyone in them. The request metadata `rialto-rooms` is a comma-separated list of the rooms
+	// to start in. Without it the stream starts in the room `lobby`; with an empty list, in no room. The server sends the response headers
+	// once these joins have taken effect: from then on the stream receives every message of the rooms.
 	Chat(grpc.BidiStreamingServer[ChatMessage, ChatMessage]) error
 	mustEmbedUnimplementedUserServiceServer()
 }
