@@ -13,7 +13,7 @@ use crate::{AccessToken, Error, token::SendToken};
 /// An open connection that sends the access token with each call. Cheap to clone.
 pub type Hub = InterceptedService<Channel, SendToken>;
 
-/// Where a hub is, and how to show who calls.
+/// Opens a connection to a hub: its URL, TLS, and credentials.
 #[derive(Debug, Clone)]
 pub struct Connector {
     server: String,
@@ -49,13 +49,13 @@ impl Connector {
         Self { ca: Some(Certificate::from_pem(pem)), ..self }
     }
 
-    /// Shows this client certificate, both in PEM. The default is none.
+    /// Presents this client certificate, both in PEM. The default is none.
     #[must_use]
     pub fn identity(self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
         Self { identity: Some(Identity::from_pem(cert_pem, key_pem)), ..self }
     }
 
-    /// Connects. A token is sent without TLS only to a loopback address.
+    /// Connects to the hub. Fails with [`Error::TokenUnencrypted`] instead of sending a token without TLS to another machine.
     pub async fn connect(self) -> Result<Hub, Error> {
         let Self { server, timeout, token, ca, identity } = self;
         let Ok(uri) = server.parse::<Uri>() else { return Err(Error::Url(server)) };

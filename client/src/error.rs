@@ -1,8 +1,8 @@
-//! Why a hub could not be reached.
+//! Errors of opening a connection.
 
 use std::error::Error as StdError;
 
-/// Why a [`Connector`](crate::Connector) failed.
+/// An error of a [`Connector`](crate::Connector).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The hub's address does not parse.

@@ -1,4 +1,4 @@
-//! Access tokens, as calls carry them.
+//! Access tokens.
 
 use tonic::{
     Request, Status,
@@ -8,13 +8,13 @@ use tonic::{
 
 use crate::Error;
 
-/// An access token, in the form in which it is sent. `Debug` does not print it. Cheap to clone.
+/// An access token. `Debug` does not print it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AccessToken(AsciiMetadataValue);
 
 impl AccessToken {
-    /// Takes a token as the hub or another issuer gave it. Fails with [`Error::TokenNotSendable`] if it has characters that a header
-    /// cannot carry.
+    /// Creates a token from the text that the hub or another issuer returned. Fails with [`Error::TokenNotSendable`] if it has characters that
+    /// a header cannot carry.
     pub fn new(token: &str) -> Result<Self, Error> {
         let value = AsciiMetadataValue::try_from(format!("Bearer {token}"));
         let mut value = value.map_err(|_: InvalidMetadataValue| Error::TokenNotSendable)?;

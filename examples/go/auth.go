@@ -16,7 +16,7 @@ import (
 	"rialto-example/authpb"
 )
 
-// An access token is renewed so long before it expires, or at two thirds of its life if that is short.
+// An access token is refreshed this long before it expires, or after two thirds of its lifetime if that is earlier.
 const margin = 30 * time.Second
 
 type accessToken struct {
@@ -24,17 +24,17 @@ type accessToken struct {
 	renewAt time.Time
 }
 
-// session is a login and the tokens that came of it, for any number of goroutines.
+// session is a login and its tokens. It is safe for concurrent use.
 type session struct {
 	client authpb.AuthServiceClient
 	login  *authpb.LoginRequest
 
-	mu           sync.Mutex // Held while tokens are renewed, too.
+	mu           sync.Mutex // Also held while tokens are refreshed.
 	access       accessToken
 	refreshToken string
 }
 
-// newSession returns one that will log in with the first call on the connection that it is given to.
+// newSession returns a session that logs in with the first call on the connection passed to use.
 func newSession(name, password string) *session {
 	return &session{login: &authpb.LoginRequest{Username: name, Password: password}}
 }
@@ -43,8 +43,8 @@ func (s *session) use(connection grpc.ClientConnInterface) {
 	s.client = authpb.NewAuthServiceClient(connection)
 }
 
-// token returns an access token that is good for a while yet. Who comes while it is being renewed waits: a refresh token can be used only
-// once. For the same reason the calls have a context of their own: a caller who gives up must not take the answer with him.
+// token returns an access token that is valid for a while. Callers wait while it is refreshed: a refresh token can be used only once. For the
+// same reason a refresh has a context of its own: a caller that cancels must not discard the response.
 func (s *session) token() (accessToken, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *session) value() (string, error) {
 func (s *session) renew(ctx context.Context) (*authpb.Tokens, error) {
 	if s.refreshToken != "" {
 		response, err := s.client.Refresh(ctx, &authpb.RefreshRequest{RefreshToken: s.refreshToken})
-		// It may have ended: too old, or the answer to the last refresh was lost on its way.
+		// Otherwise the session has ended: it expired, or the response to the last refresh was lost.
 		if status.Code(err) != codes.Unauthenticated {
 			return response.GetTokens(), err
 		}
@@ -82,7 +82,7 @@ func (s *session) renew(ctx context.Context) (*authpb.Tokens, error) {
 	return response.GetTokens(), err
 }
 
-// expired says that the server does not take the access token any more, as after this machine has slept.
+// expired discards an access token that the server has rejected as expired, for example after this machine has slept.
 func (s *session) expired() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,11 +97,11 @@ func (s *session) logout() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	// A session that is not ended here expires.
+	// Without a logout the session expires by itself.
 	_, _ = s.client.Logout(ctx, &authpb.LogoutRequest{RefreshToken: s.refreshToken})
 }
 
-// bearer returns the token to put on a call. It works in interceptors, since call credentials do not go over a connection without TLS.
+// bearer returns the token for a call. It uses interceptors, because gRPC does not send call credentials without TLS.
 type bearer func() (string, error)
 
 func (b bearer) interceptors() []grpc.DialOption {
@@ -128,13 +128,13 @@ func (b bearer) stream(ctx context.Context, description *grpc.StreamDesc, connec
 
 func (b bearer) authorize(ctx context.Context, method string) (context.Context, error) {
 	if strings.HasPrefix(method, "/"+authpb.AuthService_ServiceDesc.ServiceName+"/") {
-		return ctx, nil // These calls are how a token is got.
+		return ctx, nil // These calls obtain the tokens.
 	}
 	token, err := b()
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), err
 }
 
-// isLoopback returns whether HOST:PORT is this machine, to which secrets may go without TLS.
+// isLoopback reports whether HOST:PORT is a loopback address, to which secrets may be sent without TLS.
 func isLoopback(server string) bool {
 	host, _, err := net.SplitHostPort(server)
 	if err != nil {

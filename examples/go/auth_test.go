@@ -13,7 +13,7 @@ import (
 	"rialto-example/authpb"
 )
 
-// shortLogin gives a first token that is to be renewed at once, and the next when all callers are there. It counts.
+// shortLogin returns a first token that has already expired, and the next one once all callers wait for it. It counts calls.
 type shortLogin struct {
 	authpb.AuthServiceClient
 	callers           sync.WaitGroup

@@ -10,8 +10,8 @@ import (
 	"rialto-example/userpb"
 )
 
-// chat sends lines of standard input to one room and prints what arrives in it. It ends after the end of the input, but not before it has
-// received the expected number of messages.
+// chat sends the lines of standard input to one room, and prints what arrives. It ends at the end of the input, but not before it has received
+// the expected number of messages.
 func chat(ctx context.Context, client userpb.UserServiceClient, room, user string, history uint32, expect int, session *session) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

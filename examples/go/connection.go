@@ -26,10 +26,10 @@ import (
 	"rialto-example/userpb"
 )
 
-// Every unary call gets a deadline: without one, a call to a server that hangs never ends.
+// deadline is the deadline of unary calls: without one, a call to a server that hangs never ends.
 const deadline = 10 * time.Second
 
-// Only methods that may be repeated without harm are retried.
+// Only idempotent methods are retried.
 const serviceConfig = `{
 	"methodConfig": [{
 		"name": [
@@ -47,16 +47,16 @@ const serviceConfig = `{
 	}]
 }`
 
-// After a lost connection try again soon, and not ever more seldom: streams wait for it.
+// Reconnect soon, and with a bounded backoff: streams wait for the connection.
 var reconnecting = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 	MinConnectTimeout: deadline,
 }
 
-// A peer that is gone without a word would otherwise never be noticed by who only listens.
+// Keepalive pings detect a peer that disappeared, which a client that only receives would otherwise never notice.
 var pings = keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}
 
-// connect returns a connection as a client of a service should open one. It connects with the first call.
+// connect returns a connection with deadlines, retries and keepalive. It connects with the first call.
 func connect(server string, transport credentials.TransportCredentials, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(server, append(options,
 		grpc.WithTransportCredentials(transport),
@@ -74,7 +74,7 @@ func connect(server string, transport credentials.TransportCredentials, options 
 	)...)
 }
 
-// transport returns how to speak: with the certificates of an authority, by TLS; with a certificate and its key, as its holder.
+// transport returns the transport credentials: TLS if ca is set, with a client certificate if cert and key are set.
 func transport(ca, cert, key string) (credentials.TransportCredentials, error) {
 	if ca == "" {
 		return insecure.NewCredentials(), nil
@@ -97,12 +97,12 @@ func transport(ca, cert, key string) (credentials.TransportCredentials, error) {
 	return credentials.NewTLS(config), nil
 }
 
-// withRequestID adds an x-request-id, by which the call can be found in logs.
+// withRequestID adds an x-request-id, which identifies the call in logs.
 func withRequestID(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-request-id", rand.Text())
 }
 
-// describe returns the status of a failed call and the details that the server gave, as a person can read them.
+// describe formats the status of a failed call and its details.
 func describe(err error) string {
 	failure, ok := status.FromError(err)
 	if !ok {
@@ -122,12 +122,12 @@ func describe(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// codeName spells a code as the gRPC documentation does: NOT_FOUND, where Go says NotFound.
+// codeName returns the name of a code in the gRPC documentation: NOT_FOUND instead of Go's NotFound.
 func codeName(number codes.Code) string {
 	return code.Code(number).String()
 }
 
-// reasonOf returns what the server calls it, for programs, or nothing.
+// reasonOf returns the reason in the error's details; empty if there is none.
 func reasonOf(err error) string {
 	failure, _ := status.FromError(err)
 	for _, detail := range failure.Details() {
@@ -138,7 +138,7 @@ func reasonOf(err error) string {
 	return ""
 }
 
-// retryDelay returns how long to wait at least before the call is made again, and false if it would fail again.
+// retryDelay returns the minimum delay before a retry, and false if a retry would fail.
 func retryDelay(err error) (time.Duration, bool) {
 	failure, _ := status.FromError(err)
 	for _, detail := range failure.Details() {
@@ -150,14 +150,14 @@ func retryDelay(err error) (time.Duration, bool) {
 	case codes.Unavailable:
 		return 0, true
 	case codes.Canceled, codes.Internal, codes.ResourceExhausted:
-		// What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+		// The codes that gRPC itself reports for a lost stream or connection. The server's own errors carry details.
 		return 0, len(failure.Details()) == 0
 	default:
 		return 0, false
 	}
 }
 
-// errorOf tells a rejected as the error of its call.
+// errorOf returns a rejected event as the error of its call.
 func errorOf(rejected *userpb.Rejected) error {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: rejected.GetReason(), Domain: "rialto"}}
 	if after := rejected.GetRetryAfter(); after != nil {

@@ -1,4 +1,4 @@
-// A small client of Rialto. See README.md, or run `go run . -help`.
+// An example client of Rialto. See README.md, or run `go run . -help`.
 package main
 
 import (
@@ -21,25 +21,25 @@ const help = `usage: rialto-example [OPTION...] COMMAND
 
   --server HOST:PORT    default: localhost:50051
   --ca FILE             use TLS, and trust the authorities in this PEM file
-  --cert FILE           show the server this certificate; needs --key
+  --cert FILE           present this client certificate; requires --key
   --key FILE            the private key of the certificate
-  --login NAME          log in, and call with the tokens of this user
+  --login NAME          log in as this user
 
   unary                 create, get, update and delete a user
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat                  send the lines of standard input to a room, print what arrives;
-                        go on after a lost connection
-    --user NAME         who says it; with a token, the server knows
+  chat                  send the lines of standard input to a room, and print what arrives;
+                        resumes after a lost connection
+    --user NAME         the author of the messages; not needed with a token
     --room ROOM         default: lobby
-    --history N         begin with the last N messages of the room
-    --expect N          stay until N messages have arrived, also after the input's end
+    --history N         start with the last N messages of the room
+    --expect N          exit only after N messages have arrived
 
-Secrets come from the environment, for anybody can see the arguments of a program:
+Secrets come from the environment, because other users can see a program's arguments:
 
-  RIALTO_PASSWORD       the password for --login; without it, it is asked for
-  RIALTO_TOKEN          without --login: the token of every call
+  RIALTO_PASSWORD       the password for --login; if not set, the program prompts for it
+  RIALTO_TOKEN          the token for every call, without --login
 `
 
 var errUsage = errors.New("usage")
@@ -77,9 +77,9 @@ func run(ctx context.Context, arguments []string) error {
 		return fmt.Errorf("%w: --cert and --key need each other, and --ca", errUsage)
 	}
 	token := os.Getenv("RIALTO_TOKEN")
-	known := *name != "" || token != "" // The server knows who calls.
+	known := *name != "" || token != "" // The server knows the caller.
 	if known && *ca == "" && !isLoopback(*server) {
-		return fmt.Errorf("%w: passwords and tokens do not go to %s in the clear: give --ca", errUsage, *server)
+		return fmt.Errorf("%w: passwords and tokens would be sent to %s in the clear: use --ca", errUsage, *server)
 	}
 
 	transport, err := transport(*ca, *cert, *key)
@@ -144,14 +144,14 @@ func perform(ctx context.Context, client userpb.UserServiceClient, session *sess
 	}
 }
 
-// passwordOf returns the password in the environment, or asks for it without showing it.
+// passwordOf returns the password from the environment, or prompts for it without echo.
 func passwordOf(name string) (string, error) {
 	if password, ok := os.LookupEnv("RIALTO_PASSWORD"); ok {
 		return password, nil
 	}
 	input := int(os.Stdin.Fd())
 	if !term.IsTerminal(input) {
-		return "", fmt.Errorf("%w: --login needs RIALTO_PASSWORD, or a terminal to ask for it", errUsage)
+		return "", fmt.Errorf("%w: --login needs RIALTO_PASSWORD, or a terminal to prompt on", errUsage)
 	}
 	fmt.Fprintf(os.Stderr, "Password of %s: ", name)
 	password, err := term.ReadPassword(input)
@@ -159,7 +159,7 @@ func passwordOf(name string) (string, error) {
 	return string(password), err
 }
 
-// newFlags returns a set of flags that leaves it to main to print.
+// newFlags returns a flag set that prints nothing; main prints errors and help.
 func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.Usage = func() {}

@@ -9,33 +9,33 @@ import (
 	"rialto-example/userpb"
 )
 
-// A sender waits while so many messages are not answered.
-const maxUnanswered = 256
+// A sender waits while this many messages are unacknowledged.
+const maxUnacknowledged = 256
 
-// outbox keeps messages until they are answered, in order.
+// outbox keeps outgoing messages in order until they are acknowledged.
 type outbox struct {
-	places  chan struct{} // Holds an element for each message that is not answered.
-	changed chan struct{} // Wakes the one goroutine that sends.
+	places  chan struct{} // Has an element for each unacknowledged message.
+	changed chan struct{} // Wakes the sending goroutine.
 
-	mu         sync.Mutex
-	unanswered []*unanswered
-	number     uint64
-	finished   bool
-	from       time.Time // When to send; zero: not on this stream.
-	window     int       // So many may be under way.
+	mu             sync.Mutex
+	unacknowledged []*unacknowledged
+	number         uint64
+	finished       bool
+	from           time.Time // When sending may continue; zero while messages are held for the next stream.
+	window         int       // Maximum number of messages in flight.
 }
 
-type unanswered struct {
+type unacknowledged struct {
 	message *userpb.ChatMessage
 	number  uint64
 	sent    bool
 }
 
 func newOutbox() *outbox {
-	return &outbox{places: make(chan struct{}, maxUnanswered), changed: make(chan struct{}, 1), window: maxUnanswered}
+	return &outbox{places: make(chan struct{}, maxUnacknowledged), changed: make(chan struct{}, 1), window: maxUnacknowledged}
 }
 
-// put waits for a place.
+// put adds a message. It waits while the outbox is full.
 func (o *outbox) put(ctx context.Context, message *userpb.ChatMessage) error {
 	select {
 	case o.places <- struct{}{}:
@@ -45,7 +45,7 @@ func (o *outbox) put(ctx context.Context, message *userpb.ChatMessage) error {
 	o.mu.Lock()
 	defer o.unlock()
 	o.number++
-	o.unanswered = append(o.unanswered, &unanswered{message: message, number: o.number})
+	o.unacknowledged = append(o.unacknowledged, &unacknowledged{message: message, number: o.number})
 	return nil
 }
 
@@ -58,28 +58,28 @@ func (o *outbox) finish() {
 func (o *outbox) isDone() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.finished && len(o.unanswered) == 0
+	return o.finished && len(o.unacknowledged) == 0
 }
 
-// open lets messages go out on a stream that has joined: everything that is not answered has to be sent on it.
+// open releases messages to a stream that has joined: it must send everything that is unacknowledged.
 func (o *outbox) open() {
 	o.mu.Lock()
 	defer o.unlock()
 	o.from = time.Now()
-	for _, each := range o.unanswered {
+	for _, each := range o.unacknowledged {
 		each.sent = false
 	}
 }
 
-// hold keeps messages for the next stream.
+// hold holds messages for the next stream.
 func (o *outbox) hold() {
 	o.mu.Lock()
 	defer o.unlock()
 	o.from = time.Time{}
 }
 
-// next waits for the next message to send. It returns nil if there will be none, or none in this stream, whose context is given; and nil
-// and true at the moment until, if that is not zero.
+// next waits for the next message. It returns nil if this stream, whose context it is given, has no more to send, and nil and true at the time
+// until, unless that is zero.
 func (o *outbox) next(ctx context.Context, until time.Time) (message *userpb.ChatMessage, late bool) {
 	for ctx.Err() == nil {
 		var alarm <-chan time.Time
@@ -104,7 +104,7 @@ func (o *outbox) next(ctx context.Context, until time.Time) (message *userpb.Cha
 	return nil, false
 }
 
-// poll returns the next message to send, or that there is none left, or when to look again, beside when something has changed.
+// poll returns the next message; or that none is left; or a channel that signals when to poll again, unless there is a change before.
 func (o *outbox) poll() (message *userpb.ChatMessage, done bool, wait <-chan time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -114,31 +114,31 @@ func (o *outbox) poll() (message *userpb.ChatMessage, done bool, wait <-chan tim
 	if delay := time.Until(o.from); delay > 0 {
 		return nil, false, time.After(delay)
 	}
-	underWay := 0
-	for _, each := range o.unanswered {
+	inFlight := 0
+	for _, each := range o.unacknowledged {
 		if each.sent {
-			underWay++
+			inFlight++
 		}
 	}
-	for _, each := range o.unanswered {
-		if !each.sent && underWay < o.window {
+	for _, each := range o.unacknowledged {
+		if !each.sent && inFlight < o.window {
 			each.sent = true
 			return each.message, false, nil
 		}
 	}
-	return nil, o.finished && len(o.unanswered) == 0, nil
+	return nil, o.finished && len(o.unacknowledged) == 0, nil
 }
 
-// answered returns the number that the message had, or 0 if it is none of ours.
-func (o *outbox) answered(id string) uint64 {
+// settle removes a message that was published or finally rejected, and returns its number, or 0 if it is not in the outbox.
+func (o *outbox) settle(id string) uint64 {
 	o.mu.Lock()
 	defer o.unlock()
-	for i, each := range o.unanswered {
+	for i, each := range o.unacknowledged {
 		if each.message.GetId() == id {
-			o.unanswered = slices.Delete(o.unanswered, i, i+1)
+			o.unacknowledged = slices.Delete(o.unacknowledged, i, i+1)
 			<-o.places
-			if len(o.unanswered) == 0 {
-				o.window = maxUnanswered
+			if len(o.unacknowledged) == 0 {
+				o.window = maxUnacknowledged
 			}
 			return each.number
 		}
@@ -146,16 +146,16 @@ func (o *outbox) answered(id string) uint64 {
 	return 0
 }
 
-// again has the message sent once more, after that time. It returns its number. From then on one is sent at a time, until none is left: all
-// at once would be too many again, and out of order.
-func (o *outbox) again(id string, delay time.Duration) uint64 {
+// retry sends the message again after the delay. It returns its number, or 0 if it is not in the outbox. Until the outbox is empty, messages are
+// then sent one at a time: sending all at once would exceed the rate again, and change their order.
+func (o *outbox) retry(id string, delay time.Duration) uint64 {
 	o.mu.Lock()
 	defer o.unlock()
 	o.window = 1
 	if moment := time.Now().Add(delay); !o.from.IsZero() && moment.After(o.from) {
 		o.from = moment
 	}
-	for _, each := range o.unanswered {
+	for _, each := range o.unacknowledged {
 		if each.message.GetId() == id {
 			each.sent = false
 			return each.number
@@ -164,7 +164,7 @@ func (o *outbox) again(id string, delay time.Duration) uint64 {
 	return 0
 }
 
-// unlock wakes the sender too: something may have changed for it.
+// unlock also wakes the sender, for which something may have changed.
 func (o *outbox) unlock() {
 	o.mu.Unlock()
 	select {

@@ -17,35 +17,35 @@ import (
 	"rialto-example/userpb"
 )
 
-// Before a stream is opened again, a random time between the first and a bound that doubles up to the second.
+// The delay before a stream is opened again is random, between the minimum and a bound that doubles up to the maximum.
 const (
 	minBackoff = 200 * time.Millisecond
 	maxBackoff = 5 * time.Second
 )
 
-// resumingChat is one user in one room: a chat that outlives its connection and its server. It connects again, goes on where it was, and
-// loses and repeats nothing.
+// resumingChat is one user in one room. It survives lost connections and server restarts: it reconnects and resumes without loss or
+// duplicates.
 //
-// What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
-// stream outlives the access token that it began with: before that expires, the stream is sent the next.
+// Incoming: every new stream joins the room after the last message that was received. Outgoing: every message has an id and is kept until it
+// is acknowledged; unacknowledged messages are sent again on the next stream, and the server publishes an id only once. Tokens: before the
+// stream's access token expires, the client sends a new one on the stream.
 //
-// One goroutine runs it, another may send.
+// One goroutine calls run, and another one may call send.
 type resumingChat struct {
 	client  userpb.UserServiceClient
 	room    string
 	user    string
 	history uint32
 	onLost  func(error)
-	session *session // nil: there is no token to renew.
+	session *session // nil if there is no token to renew.
 	outbox  *outbox
 
 	joined      bool
 	epoch       string
-	after       uint64 // Where the next stream goes on.
-	shown       uint64 // The last message that was received.
+	after       uint64 // The next stream resumes after this seq.
+	shown       uint64 // The seq of the last message received.
 	backoff     time.Duration
-	reconnectAt time.Time // As the server asked when it announced its end; otherwise zero.
+	reconnectAt time.Time // Set by draining; otherwise zero.
 }
 
 func newResumingChat(client userpb.UserServiceClient, room, user string, history uint32, onLost func(error),
@@ -61,15 +61,15 @@ func (c *resumingChat) send(ctx context.Context, text string) error {
 	return c.outbox.put(ctx, &userpb.ChatMessage{Room: c.room, UserId: c.user, Id: rand.Text(), Text: text})
 }
 
-// finish lets run end when everything sent is answered.
+// finish lets run end once everything sent is acknowledged.
 func (c *resumingChat) finish() {
 	c.outbox.finish()
 }
 
-// run hands on what the room says, each message once, and the events that the caller should know of. A joined comes with every new stream;
-// the Nth of a rejected counts the messages that were given to send. It returns the error of a call that would fail again.
+// run passes on the messages of the room, each once, and the events that concern the caller. There is a joined for every new stream; the Nth
+// of a rejected counts the messages passed to send. It returns an error that a retry would not fix.
 func (c *resumingChat) run(ctx context.Context, show func(*userpb.ChatMessage)) error {
-	// The first call says if there is no connection, later ones wait for it.
+	// The first call fails if there is no connection; later ones wait for it.
 	for waitForReady := false; ; waitForReady = true {
 		err := c.stream(ctx, show, waitForReady)
 		if err == nil && c.outbox.isDone() {
@@ -100,7 +100,7 @@ func (c *resumingChat) stream(ctx context.Context, show func(*userpb.ChatMessage
 			return err
 		}
 	}
-	// In no room at first: only a join can say where to go on.
+	// Start in no room: only a join can resume.
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(ctx, "rialto-rooms", ""))
 	call, err := c.client.Chat(ctx, grpc.WaitForReady(waitForReady))
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *resumingChat) join() *userpb.ChatMessage {
 	return &userpb.ChatMessage{Room: c.room, UserId: c.user, Event: &userpb.ChatMessage_Join{Join: join}}
 }
 
-// sendAll sends until the call has ended, or there is nothing more to say. What goes wrong with the call, its receiving side says.
+// sendAll sends until the call has ended or there is nothing more to send. The receiving side reports the error of the call.
 func (c *resumingChat) sendAll(ctx context.Context, call userpb.UserService_ChatClient, join *userpb.ChatMessage, token accessToken) {
 	for message := join; message != nil; message, token = c.next(ctx, token) {
 		if call.Send(message) != nil {
@@ -152,7 +152,7 @@ func (c *resumingChat) sendAll(ctx context.Context, call userpb.UserService_Chat
 	}
 }
 
-// next returns what to send next, and the token that the stream has then: in time the message is the next token.
+// next returns the next message to send, and the stream's token after it: when the token is due for renewal, the message is a new token.
 func (c *resumingChat) next(ctx context.Context, token accessToken) (*userpb.ChatMessage, accessToken) {
 	message, late := c.outbox.next(ctx, token.renewAt)
 	if !late {
@@ -160,18 +160,18 @@ func (c *resumingChat) next(ctx context.Context, token accessToken) (*userpb.Cha
 	}
 	token, err := c.session.token()
 	if err != nil {
-		// The stream ends with its token. The next one says what is wrong, if it still is.
+		// The stream will end with its token, and the next one reports the error.
 		return c.next(ctx, accessToken{})
 	}
 	renewal := &userpb.RefreshToken{Token: token.value}
 	return &userpb.ChatMessage{Event: &userpb.ChatMessage_RefreshToken{RefreshToken: renewal}}, token
 }
 
-// take returns whether the caller should see the message.
+// take handles a message, and reports whether the caller should see it.
 func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 	switch event := message.GetEvent().(type) {
 	case nil:
-		c.outbox.answered(message.GetId())
+		c.outbox.settle(message.GetId())
 		if message.GetSeq() <= c.shown {
 			return false, nil
 		}
@@ -180,7 +180,7 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 		if !c.joined {
 			c.after = event.Joined.GetHeadSeq()
 		} else if !event.Joined.GetRecovered() {
-			// Other numbers than ours, or too few of them: a gap follows, if anything is missing.
+			// Another epoch, or messages are missing: a gap follows unless nothing is missing.
 			c.after, c.shown = 0, 0
 		}
 		c.joined, c.epoch, c.backoff = true, event.Joined.GetEpoch(), minBackoff
@@ -188,8 +188,8 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 	case *userpb.ChatMessage_Gap:
 		c.after, c.shown = event.Gap.GetToSeq(), event.Gap.GetToSeq()
 	case *userpb.ChatMessage_Duplicate:
-		// A stream before has published it. It is shown like the others, in its place.
-		c.outbox.answered(message.GetId())
+		// Published on an earlier stream. It is shown when it is delivered.
+		c.outbox.settle(message.GetId())
 		return false, nil
 	case *userpb.ChatMessage_Rejected:
 		rejected := event.Rejected
@@ -197,9 +197,9 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 		case rejected.GetNth() == 1: // The join.
 			return false, errorOf(rejected)
 		case rejected.GetRetryAfter() != nil:
-			rejected.Nth = c.outbox.again(rejected.GetId(), rejected.GetRetryAfter().AsDuration())
+			rejected.Nth = c.outbox.retry(rejected.GetId(), rejected.GetRetryAfter().AsDuration())
 		default:
-			rejected.Nth = c.outbox.answered(rejected.GetId())
+			rejected.Nth = c.outbox.settle(rejected.GetId())
 		}
 	case *userpb.ChatMessage_Draining:
 		c.outbox.hold()
@@ -208,17 +208,17 @@ func (c *resumingChat) take(message *userpb.ChatMessage) (bool, error) {
 	return true, nil
 }
 
-// delay returns the time until the next stream, and whether one makes sense at all.
+// delay returns the time until the next stream, and false if it would fail too.
 func (c *resumingChat) delay(err error) (time.Duration, bool) {
-	askedFor, again := retryDelay(err)
+	minimum, again := retryDelay(err)
 	if c.session != nil && reasonOf(err) == "TOKEN_EXPIRED" {
 		c.session.expired()
 		again = true
 	}
 	if !c.reconnectAt.IsZero() {
-		askedFor, c.reconnectAt = time.Until(c.reconnectAt), time.Time{}
-		return askedFor, again
+		minimum, c.reconnectAt = time.Until(c.reconnectAt), time.Time{}
+		return minimum, again
 	}
 	c.backoff = min(2*c.backoff, maxBackoff)
-	return askedFor + minBackoff + mathrand.N(c.backoff-minBackoff), again
+	return minimum + minBackoff + mathrand.N(c.backoff-minBackoff), again
 }

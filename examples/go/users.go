@@ -15,7 +15,7 @@ func show(user *userpb.User) string {
 	return fmt.Sprintf("%s %s %s", user.GetId(), user.GetUsername(), user.GetEmail())
 }
 
-// unary goes through the whole life of one user.
+// unary creates, gets, updates and deletes a user.
 func unary(ctx context.Context, client userpb.UserServiceClient) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -77,7 +77,7 @@ func list(ctx context.Context, client userpb.UserServiceClient) error {
 	}
 }
 
-// bulk creates all of them or, if one is not accepted, none.
+// bulk creates all users, or none if one is invalid.
 func bulk(ctx context.Context, client userpb.UserServiceClient, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -89,7 +89,7 @@ func bulk(ctx context.Context, client userpb.UserServiceClient, names []string) 
 	for _, name := range names {
 		request := &userpb.CreateUserRequest{Username: name, Email: name + "@example.com"}
 		if err := call.Send(request); errors.Is(err, io.EOF) {
-			break // The call has ended early; the receiving side says why.
+			break // The call has ended early; CloseAndRecv returns its error.
 		} else if err != nil {
 			return err
 		}

@@ -1,27 +1,27 @@
-// Who calls: the tokens of a login, renewed before they expire, and the interceptor that puts one on every call.
+// Authentication: the tokens of a login, refreshed before they expire, and the interceptor that adds one to every call.
 
 import { promisify } from 'node:util';
 import grpc from '@grpc/grpc-js';
 import { milliseconds, withDeadline } from './connection.js';
 
-// An access token is renewed so many milliseconds before it expires, or at two thirds of its life if that is short.
+// An access token is refreshed this many milliseconds before it expires, or after two thirds of its lifetime if that is earlier.
 const MARGIN = 30_000;
 
-/** A login and the tokens that came of it. */
+/** A login and its tokens. */
 export class Session {
   #client;
   #login;
-  #access; // {value, renewAt}, by the clock of performance.now().
+  #access; // {value, renewAt}, in the time of performance.now().
   #refreshToken;
-  #renewing; // The promise of the next access token, while there is one.
+  #renewing; // The promise of the next access token, while it is being refreshed.
 
-  /** The client of AuthService needs no token: these calls are how one is got. */
+  /** The client of AuthService must not add tokens: login and refresh are the calls that obtain them. */
   constructor(client, username, password) {
     this.#client = client;
     this.#login = { username, password };
   }
 
-  /** A token that is good for a while yet. Who comes while it is being renewed waits: a refresh token can be used only once. */
+  /** Returns a token that is valid for a while. Callers wait while it is refreshed: a refresh token can be used only once. */
   async access() {
     if (this.#access && performance.now() < this.#access.renewAt) return this.#access;
     this.#renewing ??= this.#renew().finally(() => {
@@ -30,7 +30,7 @@ export class Session {
     return this.#renewing;
   }
 
-  /** The server does not take the access token any more, as after this machine has slept. */
+  /** Discards an access token that the server has rejected as expired, for example after this machine has slept. */
   expired() {
     this.#access = undefined;
   }
@@ -38,7 +38,7 @@ export class Session {
   async logout() {
     await this.#renewing?.catch(() => {});
     if (!this.#refreshToken) return;
-    await this.#call('Logout', { refresh_token: this.#refreshToken }).catch(() => {}); // A session that is not ended here expires.
+    await this.#call('Logout', { refresh_token: this.#refreshToken }).catch(() => {}); // Without a logout the session expires by itself.
   }
 
   async #renew() {
@@ -50,7 +50,7 @@ export class Session {
     return this.#access;
   }
 
-  /** Undefined: the session has not begun, or has ended: it is too old, or the answer to the last refresh was lost on its way. */
+  /** Returns undefined if there is no session, or if it has ended: it expired, or the response to the last refresh was lost. */
   async #refresh() {
     if (!this.#refreshToken) return undefined;
     try {
@@ -66,7 +66,7 @@ export class Session {
   }
 }
 
-/** Puts a token on every call. An interceptor, since call credentials do not go over a connection without TLS. */
+/** Adds a token to every call. Uses an interceptor, because gRPC does not send call credentials without TLS. */
 export function withToken(accessToken) {
   return (options, nextCall) =>
     new grpc.InterceptingCall(nextCall(options), {
@@ -74,7 +74,7 @@ export function withToken(accessToken) {
         try {
           metadata.set('authorization', `Bearer ${await accessToken()}`);
         } catch (error) {
-          listener.onReceiveStatus(error); // The call ends as the one that was to get the token.
+          listener.onReceiveStatus(error); // The call ends with the error of the call that should have obtained the token.
           return;
         }
         next(metadata, listener);
@@ -82,7 +82,7 @@ export function withToken(accessToken) {
     });
 }
 
-/** Whether HOST:PORT is this machine, to which secrets may go without TLS. */
+/** Whether HOST:PORT is a loopback address, to which secrets may be sent without TLS. */
 export function isLoopback(server) {
   const url = `http://${server}`;
   return URL.canParse(url) && /^(localhost|127(\.\d+){3}|\[::1\])$/.test(new URL(url).hostname);

@@ -1,4 +1,4 @@
-// A chat in one room: lines of standard input go out as messages, and what arrives in the room is printed.
+// Chat in one room: sends the lines of standard input, and prints what arrives.
 
 import readline from 'node:readline';
 import { describe, milliseconds } from './connection.js';

@@ -1,4 +1,4 @@
-// A client as a user of a service should make one, and errors as a person can read them.
+// A channel with deadlines, retries and keepalive, and readable errors.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -8,14 +8,14 @@ import protoLoader from '@grpc/proto-loader';
 
 const protos = ['user.proto', 'rialto/v1/auth.proto', 'google-rpc.proto'];
 const includeDirs = ['../../proto', '.'].map((folder) => fileURLToPath(new URL(folder, import.meta.url)));
-// `keepCase` leaves the names as they are in the proto. Without it they become userId and so on, and a field that is given as user_id is
-// dropped without a word.
+// `keepCase` keeps the names of the definitions. Without it they become userId and so on, and a field passed as user_id is silently
+// dropped.
 const options = { keepCase: true, longs: String, defaults: true, oneofs: true, includeDirs };
 const { user, rialto, google } = grpc.loadPackageDefinition(protoLoader.loadSync(protos, options));
 
 const DETAILS = 'grpc-status-details-bin';
 
-// Only methods that may be repeated without harm are retried.
+// Only idempotent methods are retried.
 const serviceConfig = {
   methodConfig: [
     {
@@ -32,17 +32,17 @@ const serviceConfig = {
 };
 
 /**
- * A connection, for any number of clients. With the certificates of an authority, by TLS; with a certificate and its key, as its holder.
+ * Opens a channel for any number of clients: with TLS if `ca` is given, and with a client certificate if `cert` and `key` are.
  */
 export function connect(server, { ca, cert, key }) {
   const [authority, ownKey, own] = [ca, key, cert].map((file) => (file ? readFileSync(file) : null));
   const credentials = ca ? grpc.credentials.createSsl(authority, ownKey, own) : grpc.credentials.createInsecure();
   return new grpc.Channel(server, credentials, {
     'grpc.service_config': JSON.stringify(serviceConfig),
-    // After a lost connection try again soon, and not ever more seldom: streams wait for it.
+    // Reconnect soon, and with a bounded backoff: streams wait for the connection.
     'grpc.initial_reconnect_backoff_ms': 200,
     'grpc.max_reconnect_backoff_ms': 5_000,
-    // A peer that is gone without a word would otherwise never be noticed by who only listens.
+    // Keepalive pings detect a peer that disappeared, which a client that only receives would otherwise never notice.
     'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 10_000,
   });
@@ -52,11 +52,11 @@ export const userService = (channel, interceptors) => clientOf(user.UserService,
 export const authService = (channel) => clientOf(rialto.v1.AuthService, channel, []);
 
 function clientOf(Service, channel, interceptors) {
-  // The channel has the server's name and the credentials.
+  // The channel already has the server's address and the credentials.
   return new Service('', null, { channelOverride: channel, interceptors: [...interceptors, requestId] });
 }
 
-/** Adds an `x-request-id` to every call, by which it can be found in logs. */
+/** Adds an `x-request-id` to every call, which identifies it in logs. */
 function requestId(options, nextCall) {
   return new grpc.InterceptingCall(nextCall(options), {
     start(metadata, listener, next) {
@@ -66,12 +66,12 @@ function requestId(options, nextCall) {
   });
 }
 
-/** Every unary call gets a deadline: without one, a call to a server that hangs never ends. */
+/** The deadline of unary calls: without one, a call to a server that hangs never ends. */
 export function withDeadline() {
   return { deadline: Date.now() + 10_000 };
 }
 
-/** The status of a failed call, and the details that the server gave. */
+/** Formats the status of a failed call and its details. */
 export function describe(error) {
   const lines = [`${grpc.status[error.code]}: ${error.details}`];
   for (const { type, value } of detailsOf(error)) {
@@ -89,19 +89,19 @@ export function describe(error) {
   return lines.join('\n');
 }
 
-/** What the server calls it, for programs; undefined: it does not say. */
+/** Returns the reason in the error's details; undefined if there is none. */
 export function reasonOf(error) {
   const info = detailsOf(error).find(({ type }) => type === 'google.rpc.ErrorInfo');
   return info && google.rpc.ErrorInfo.deserialize(info.value).reason;
 }
 
-/** How many milliseconds to wait at least before the call is made again; undefined: it would fail again. */
+/** Returns the minimum delay in milliseconds before a retry; undefined if a retry would fail. */
 export function retryDelay(error) {
   const details = detailsOf(error);
   const retry = details.find(({ type }) => type === 'google.rpc.RetryInfo');
   if (retry) return milliseconds(google.rpc.RetryInfo.deserialize(retry.value).retry_delay);
   const { UNAVAILABLE, CANCELLED, INTERNAL, RESOURCE_EXHAUSTED } = grpc.status;
-  // What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+  // The codes that gRPC itself reports for a lost stream or connection. The server's own errors carry details.
   const lost = details.length === 0 && [CANCELLED, INTERNAL, RESOURCE_EXHAUSTED].includes(error.code);
   return lost || error.code === UNAVAILABLE ? 0 : undefined;
 }

@@ -1,4 +1,4 @@
-// A small client of Rialto. See README.md, or run `node main.js --help`.
+// An example client of Rialto. See README.md, or run `node main.js --help`.
 
 import readline from 'node:readline';
 import { Writable } from 'node:stream';
@@ -14,23 +14,23 @@ const HELP = `usage: node main.js COMMAND [--server HOST:PORT]
   get ID                get one user
   list                  list all users
   bulk NAME...          create many users in one call
-  chat                  send the lines of standard input to a room, print what arrives;
-                        go on after a lost connection
-    --user NAME         who says it; with a token, the server knows
+  chat                  send the lines of standard input to a room, and print what arrives;
+                        resumes after a lost connection
+    --user NAME         the author of the messages; not needed with a token
     --room ROOM         default: lobby
-    --history N         begin with the last N messages of the room
-    --expect N          stay until N messages have arrived, also after the input's end
+    --history N         start with the last N messages of the room
+    --expect N          exit only after N messages have arrived
 
   --server HOST:PORT    default: localhost:50051
   --ca FILE             use TLS, and trust the authorities in this PEM file
-  --cert FILE           show the server this certificate; needs --key
+  --cert FILE           present this client certificate; requires --key
   --key FILE            the private key of the certificate
-  --login NAME          log in, and call with the tokens of this user
+  --login NAME          log in as this user
 
-Secrets come from the environment, for anybody can see the arguments of a program:
+Secrets come from the environment, because other users can see a program's arguments:
 
-  RIALTO_PASSWORD       the password for --login; without it, it is asked for
-  RIALTO_TOKEN          without --login: the token of every call`;
+  RIALTO_PASSWORD       the password for --login; if not set, the program prompts for it
+  RIALTO_TOKEN          the token for every call, without --login`;
 
 const OPTIONS = {
   server: { type: 'string', default: 'localhost:50051' },
@@ -58,7 +58,7 @@ function parse() {
   }
 }
 
-/** The function that the command line asks for, waiting for a client. */
+/** Returns the function of the command, which takes a client. */
 function chosen({ command, operands, options }) {
   switch (command) {
     case 'unary':
@@ -85,20 +85,20 @@ function chosen({ command, operands, options }) {
 function checkConnection({ server, ca, cert, key, login, token }) {
   if ((cert || key) && !(ca && cert && key)) throw new UsageError('--cert and --key need each other, and --ca');
   if ((login || token) && !ca && !isLoopback(server)) {
-    throw new UsageError(`passwords and tokens do not go to ${server} in the clear: give --ca`);
+    throw new UsageError(`passwords and tokens would be sent to ${server} in the clear: use --ca`);
   }
 }
 
-/** From the environment, or asked for without showing it. */
+/** Returns the password from the environment, or prompts for it without echo. */
 async function passwordOf(name) {
   if (process.env.RIALTO_PASSWORD !== undefined) return process.env.RIALTO_PASSWORD;
-  if (!process.stdin.isTTY) throw new UsageError('--login needs RIALTO_PASSWORD, or a terminal to ask for it');
+  if (!process.stdin.isTTY) throw new UsageError('--login needs RIALTO_PASSWORD, or a terminal to prompt on');
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const terminal = readline.createInterface({ input: process.stdin, output: nowhere, terminal: true });
   process.stderr.write(`Password of ${name}: `);
   try {
     for await (const line of terminal) return line;
-    throw new UsageError('no password was given');
+    throw new UsageError('no password was entered');
   } finally {
     terminal.close();
     process.stderr.write('\n');

@@ -1,24 +1,24 @@
-// Messages until they are answered, in order.
+// Outgoing messages, kept in order until they are acknowledged.
 
 import { once, EventEmitter } from 'node:events';
 
-// A sender waits while so many messages are not answered.
-const MAX_UNANSWERED = 256;
+// A sender waits while this many messages are unacknowledged.
+const MAX_UNACKNOWLEDGED = 256;
 
 export class Outbox {
-  #unanswered = new Map(); // By id.
+  #unacknowledged = new Map(); // By id.
   #number = 0;
   #finished = false;
-  #call; // Absent: messages are held until there is one.
+  #call; // Undefined while messages are held for the next stream.
   #timer;
-  #window = MAX_UNANSWERED; // So many may be under way.
+  #window = MAX_UNACKNOWLEDGED; // Maximum number of messages in flight.
   #answers = new EventEmitter();
 
-  /** Waits for a place. */
+  /** Adds a message. Waits while the outbox is full. */
   async put(message) {
-    while (this.#unanswered.size >= MAX_UNANSWERED) await once(this.#answers, 'answer');
+    while (this.#unacknowledged.size >= MAX_UNACKNOWLEDGED) await once(this.#answers, 'answer');
     this.#number += 1;
-    this.#unanswered.set(message.id, { message, number: this.#number, sent: false });
+    this.#unacknowledged.set(message.id, { message, number: this.#number, sent: false });
     this.#send();
   }
 
@@ -28,41 +28,41 @@ export class Outbox {
   }
 
   get isDone() {
-    return this.#finished && this.#unanswered.size === 0;
+    return this.#finished && this.#unacknowledged.size === 0;
   }
 
-  /** A new stream has joined: everything that is not answered has to be sent on it. */
+  /** Releases messages to a stream that has joined: it must send everything that is unacknowledged. */
   open(call) {
     this.#call = call;
-    for (const each of this.#unanswered.values()) each.sent = false;
+    for (const each of this.#unacknowledged.values()) each.sent = false;
     this.#send();
   }
 
-  /** Keeps messages for the next stream. */
+  /** Holds messages for the next stream. */
   hold() {
     this.#call = undefined;
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
-  /** Returns the number that the message had, or 0 if it is none of ours. */
-  answered(id) {
-    const { number } = this.#unanswered.get(id) ?? { number: 0 };
-    this.#unanswered.delete(id);
-    if (this.#unanswered.size === 0) this.#window = MAX_UNANSWERED;
+  /** Removes a message that was published or finally rejected, and returns its number; 0 if it is not in the outbox. */
+  settle(id) {
+    const { number } = this.#unacknowledged.get(id) ?? { number: 0 };
+    this.#unacknowledged.delete(id);
+    if (this.#unacknowledged.size === 0) this.#window = MAX_UNACKNOWLEDGED;
     this.#answers.emit('answer');
     this.#send();
     return number;
   }
 
   /**
-   * Has the message sent once more, after so many milliseconds. Returns its number.
+   * Sends the message again after `delay` milliseconds. Returns its number; 0 if it is not in the outbox.
    *
-   * From then on one is sent at a time, until none is left: all at once would be too many again, and out of order.
+   * Until the outbox is empty, messages are then sent one at a time: sending all at once would exceed the rate again, and change their order.
    */
-  again(id, delay) {
+  retry(id, delay) {
     this.#window = 1;
-    const rejected = this.#unanswered.get(id);
+    const rejected = this.#unacknowledged.get(id);
     if (!rejected) return 0;
     rejected.sent = false;
     if (this.#call) {
@@ -77,11 +77,11 @@ export class Outbox {
 
   #send() {
     if (!this.#call || this.#timer) return;
-    const all = [...this.#unanswered.values()];
+    const all = [...this.#unacknowledged.values()];
     const free = this.#window - all.filter(({ sent }) => sent).length;
     for (const each of all.filter(({ sent }) => !sent).slice(0, Math.max(0, free))) {
       each.sent = true;
-      this.#call.write(each.message); // They are few enough to wait in its buffer.
+      this.#call.write(each.message); // The stream's buffer holds the few that it cannot send yet.
     }
     if (this.isDone && !this.#call.writableEnded) this.#call.end();
   }

@@ -1,8 +1,8 @@
-// A chat that outlives its connection and its server: it connects again, goes on where it was, and loses and repeats nothing.
+// A chat that survives lost connections and server restarts: it reconnects and resumes without loss or duplicates.
 //
-// What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-// an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
-// stream outlives the access token that it began with: before that expires, the stream is sent the next.
+// Incoming: every new stream joins the room after the last message that was received. Outgoing: every message has an id
+// and is kept until it is acknowledged; unacknowledged messages are sent again on the next stream, and the server publishes an id only once.
+// Tokens: before the stream's access token expires, the client sends a new one on the stream.
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,11 +10,11 @@ import grpc from '@grpc/grpc-js';
 import { errorOf, milliseconds, reasonOf, retryDelay } from './connection.js';
 import { Outbox } from './outbox.js';
 
-// Before a stream is opened again, a random time between the first and a bound that doubles up to the second, in milliseconds.
+// The delay before a stream is opened again is random, between the minimum and a bound that doubles up to the maximum, in milliseconds.
 const MIN_BACKOFF = 200;
 const MAX_BACKOFF = 5_000;
 
-// A timer takes no more, in milliseconds.
+// The longest delay of a timer, in milliseconds.
 const MAX_SLEEP = 2 ** 31 - 1;
 
 /** One user in one room. */
@@ -24,13 +24,13 @@ export class ResumingChat {
   #user;
   #history;
   #onLost;
-  #session; // Absent: there is no token to renew.
+  #session; // Undefined if there is no token to renew.
   #outbox = new Outbox();
-  #epoch; // Absent: never joined.
-  #after = 0n; // Where the next stream goes on.
-  #shown = 0n; // The last message that was received.
+  #epoch; // Undefined before the first join.
+  #after = 0n; // The next stream resumes after this seq.
+  #shown = 0n; // The seq of the last message received.
   #backoff = MIN_BACKOFF;
-  #reconnectAt; // As the server asked when it announced its end.
+  #reconnectAt; // Set by `draining`.
 
   constructor(client, { room, user, history = 0, onLost = () => {}, session }) {
     this.#client = client;
@@ -41,24 +41,23 @@ export class ResumingChat {
     this.#session = session;
   }
 
-  /** Waits while too many messages are not answered. */
+  /** Sends a message. Waits while too many messages are unacknowledged. */
   async send(text) {
     await this.#outbox.put({ room: this.#room, user_id: this.#user, id: randomUUID(), text });
   }
 
-  /** Lets `messages` end when everything sent is answered. */
+  /** Lets `messages` end once everything sent is acknowledged. */
   finish() {
     this.#outbox.finish();
   }
 
   /**
-   * What the room says, each message once, and the events that the caller should know of.
+   * Yields the messages of the room, each once, and the events that concern the caller.
    *
-   * `joined` comes with every new stream. `rejected.nth` counts the messages that were given to `send`. Throws the error of a call that
-   * would fail again.
+   * `joined` is yielded for every new stream. `rejected.nth` counts the messages passed to `send`. Throws an error that a retry would not fix.
    */
   async *messages() {
-    // The first call says if there is no connection, later ones wait for it.
+    // The first call fails if there is no connection; later ones wait for it.
     for (let waitForReady = false; ; waitForReady = true) {
       let delay;
       try {
@@ -74,11 +73,11 @@ export class ResumingChat {
     }
   }
 
-  /** One call, to its end. */
+  /** Makes one call and follows it to its end. */
   async *#stream(waitForReady) {
     const token = await this.#session?.access();
     const metadata = new grpc.Metadata({ waitForReady });
-    metadata.set('rialto-rooms', ''); // In no room at first: only a join can say where to go on.
+    metadata.set('rialto-rooms', ''); // Start in no room: only a join can resume.
     const call = this.#client.Chat(metadata);
     const renewing = new AbortController();
     if (token) this.#renew(call, token, renewing.signal);
@@ -90,12 +89,12 @@ export class ResumingChat {
     } finally {
       renewing.abort();
       this.#outbox.hold();
-      call.on('error', () => {}); // It is over, and may still say so.
+      call.on('error', () => {}); // Ignores the error of the cancellation.
       call.cancel();
     }
   }
 
-  /** Sends the stream the next token before the one that it has expires. */
+  /** Sends a new token on the stream before the current one expires. */
   async #renew(call, token, signal) {
     try {
       for (let { renewAt } = token; ; ) {
@@ -106,7 +105,7 @@ export class ResumingChat {
         ({ renewAt } = next);
       }
     } catch {
-      // The stream has ended, or ends with its token. The next one says what is wrong, if it still is.
+      // The stream has ended, or will end with its token, and the next one reports the error.
     }
   }
 
@@ -115,11 +114,11 @@ export class ResumingChat {
     return { after_seq: String(this.#after), epoch: this.#epoch };
   }
 
-  /** Whether the caller should see the message. */
+  /** Handles a message, and returns whether the caller should see it. */
   #take(message, call) {
     switch (message.event) {
       case undefined: {
-        this.#outbox.answered(message.id);
+        this.#outbox.settle(message.id);
         const seq = BigInt(message.seq);
         if (seq <= this.#shown) return false;
         this.#after = this.#shown = seq;
@@ -129,7 +128,7 @@ export class ResumingChat {
         if (this.#epoch === undefined) {
           this.#after = BigInt(message.joined.head_seq);
         } else if (!message.joined.recovered) {
-          // Other numbers than ours, or too few of them: a `gap` follows, if anything is missing.
+          // Another epoch, or messages are missing: a `gap` follows unless nothing is missing.
           this.#after = this.#shown = 0n;
         }
         this.#epoch = message.joined.epoch;
@@ -140,8 +139,8 @@ export class ResumingChat {
         this.#after = this.#shown = BigInt(message.gap.to_seq);
         break;
       case 'duplicate':
-        // A stream before has published it. It is shown like the others, in its place.
-        this.#outbox.answered(message.id);
+        // Published on an earlier stream. It is shown when it is delivered.
+        this.#outbox.settle(message.id);
         return false;
       case 'rejected':
         this.#reject(message.rejected);
@@ -157,22 +156,22 @@ export class ResumingChat {
   #reject(rejected) {
     if (rejected.nth === '1') throw errorOf(rejected); // The join.
     rejected.nth = rejected.retry_after
-      ? this.#outbox.again(rejected.id, milliseconds(rejected.retry_after))
-      : this.#outbox.answered(rejected.id);
+      ? this.#outbox.retry(rejected.id, milliseconds(rejected.retry_after))
+      : this.#outbox.settle(rejected.id);
   }
 
-  /** Milliseconds until the next stream; undefined: it would fail too. */
+  /** Returns the milliseconds until the next stream; undefined if it would fail too. */
   #delay(error) {
-    let askedFor = error.metadata && retryDelay(error);
+    let minimum = error.metadata && retryDelay(error);
     if (this.#session && error.metadata && reasonOf(error) === 'TOKEN_EXPIRED') {
       this.#session.expired();
-      askedFor = 0;
+      minimum = 0;
     }
-    if (askedFor === undefined) return undefined;
+    if (minimum === undefined) return undefined;
     const reconnectAt = this.#reconnectAt;
     this.#reconnectAt = undefined;
     if (reconnectAt !== undefined) return Math.max(0, reconnectAt - Date.now());
     this.#backoff = Math.min(2 * this.#backoff, MAX_BACKOFF);
-    return askedFor + MIN_BACKOFF + Math.random() * (this.#backoff - MIN_BACKOFF);
+    return minimum + MIN_BACKOFF + Math.random() * (this.#backoff - MIN_BACKOFF);
   }
 }

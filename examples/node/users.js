@@ -12,7 +12,7 @@ const unaryMethod = (client, name) => {
   return (request) => call(request, withDeadline());
 };
 
-/** The whole life of one user. */
+/** Creates, gets, updates and deletes a user. */
 export async function unary(client) {
   const name = `ada-${randomUUID().slice(0, 8)}`;
   const request = { username: name, email: `${name}@example.com`, password: 'correct horse' };
@@ -36,7 +36,7 @@ export async function listAll(client) {
   }
 }
 
-/** Creates all of them or, if one is not accepted, none. */
+/** Creates all users, or none if one is invalid. */
 export async function bulk(client, names) {
   const response = await new Promise((resolve, reject) => {
     const call = client.CreateUsers(withDeadline(), (error, response) => (error ? reject(error) : resolve(response)));

@@ -1,4 +1,4 @@
-"""Who calls: the tokens of a login, renewed before they expire, and the interceptor that puts one on every call."""
+"""Authentication: the tokens of a login, refreshed before they expire, and the interceptor that adds one to every call."""
 
 import contextlib
 import ipaddress
@@ -14,7 +14,7 @@ from connection import DEADLINE_SECONDS, AddsMetadata, seconds
 from stubs import auth_pb2 as pb
 from stubs import auth_pb2_grpc
 
-# An access token is renewed so long before it expires, or at two thirds of its life if that is short.
+# An access token is refreshed this long before it expires, or after two thirds of its lifetime if that is earlier.
 MARGIN_SECONDS = 30.0
 
 
@@ -24,10 +24,10 @@ class AccessToken(NamedTuple):
 
 
 class Session:
-    """A login and the tokens that came of it. For any number of threads."""
+    """A login and its tokens. Thread-safe."""
 
     def __init__(self, channel: grpc.Channel, name: str, password: str) -> None:
-        """The channel needs no token: these calls are how one is got."""
+        """The channel must not add tokens: login and refresh are the calls that obtain them."""
         self._stub = auth_pb2_grpc.AuthServiceStub(channel)
         self._login = pb.LoginRequest(username=name, password=password)
         self._one_at_a_time = threading.Lock()
@@ -35,7 +35,7 @@ class Session:
         self._refresh_token = ""
 
     def access(self) -> AccessToken:
-        """A token that is good for a while yet. Who comes while it is being renewed waits: a refresh token can be used only once."""
+        """Returns a token that is valid for a while. Callers wait while it is refreshed: a refresh token can be used only once."""
         with self._one_at_a_time:
             now = time.monotonic()
             if self._access is None or now >= self._access.renew_at:
@@ -46,12 +46,12 @@ class Session:
             return self._access
 
     def expired(self) -> None:
-        """The server does not take the access token any more, as after this machine has slept."""
+        """Discards an access token that the server has rejected as expired, for example after this machine has slept."""
         with self._one_at_a_time:
             self._access = None
 
     def logout(self) -> None:
-        with self._one_at_a_time, contextlib.suppress(grpc.RpcError):  # A session that is not ended here expires.
+        with self._one_at_a_time, contextlib.suppress(grpc.RpcError):  # Without a logout the session expires by itself.
             if self._refresh_token:
                 self._stub.Logout(pb.LogoutRequest(refresh_token=self._refresh_token), timeout=DEADLINE_SECONDS)
 
@@ -61,19 +61,19 @@ class Session:
                 request = pb.RefreshRequest(refresh_token=self._refresh_token)
                 return self._stub.Refresh(request, timeout=DEADLINE_SECONDS).tokens
             except grpc.RpcError as error:
-                # It has ended: too old, or the answer to the last refresh was lost on its way.
+                # The session has ended: it expired, or the response to the last refresh was lost.
                 if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
                     raise
         return self._stub.Login(self._login, timeout=DEADLINE_SECONDS).tokens
 
 
 def with_token(channel: grpc.Channel, access_token: Callable[[], str]) -> grpc.Channel:
-    """The channel with a token on every call. An interceptor, since call credentials do not go over a connection without TLS."""
+    """Adds a token to every call. Uses an interceptor, because gRPC does not send call credentials without TLS."""
     return grpc.intercept_channel(channel, AddsMetadata(lambda: ("authorization", f"Bearer {access_token()}")))
 
 
 def is_loopback(server: str) -> bool:
-    """Whether HOST:PORT is this machine, to which secrets may go without TLS."""
+    """Whether HOST:PORT is a loopback address, to which secrets may be sent without TLS."""
     host = urlsplit(f"//{server}").hostname or ""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback

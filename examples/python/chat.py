@@ -1,4 +1,4 @@
-"""A chat in one room: lines of standard input go out as messages, and what arrives in the room is printed."""
+"""Chat in one room: sends the lines of standard input, and prints what arrives."""
 
 import sys
 import threading
@@ -43,7 +43,7 @@ def chat(
 
 
 def _lines_of_standard_input() -> Iterator[str]:
-    # Unbuffered, because a thread that waits inside of sys.stdin would keep the program from ending when the call fails.
+    # Unbuffered, because a thread that is blocked in sys.stdin would keep the program from exiting when the call fails.
     with open(0, "rb", buffering=0, closefd=False) as raw:
         for line in raw:
             if text := line.decode(errors="replace").rstrip("\r\n"):

@@ -1,4 +1,4 @@
-"""A channel as a client of a service should open one, and errors as a person can read them."""
+"""A channel with deadlines, retries and keepalive, and readable errors."""
 
 import json
 import uuid
@@ -13,10 +13,10 @@ from grpc_status import rpc_status
 
 from stubs import user_pb2 as pb
 
-# Every unary call gets a deadline: without one, a call to a server that hangs never ends.
+# The deadline of unary calls: without one, a call to a server that hangs never ends.
 DEADLINE_SECONDS = 10
 
-# Only methods that may be repeated without harm are retried.
+# Only idempotent methods are retried.
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -38,16 +38,16 @@ SERVICE_CONFIG = {
 
 OPTIONS = [
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # After a lost connection try again soon, and not ever more seldom: streams wait for it.
+    # Reconnect soon, and with a bounded backoff: streams wait for the connection.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # A peer that is gone without a word would otherwise never be noticed by who only listens.
+    # Keepalive pings detect a peer that disappeared, which a client that only receives would otherwise never notice.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
-# What gRPC itself says when a stream or its connection was lost. The server's own errors carry details.
+# The codes that gRPC itself reports for a lost stream or connection. The server's own errors carry details.
 LOST = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.INTERNAL,
@@ -62,7 +62,7 @@ class AddsMetadata(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds to the metadata of every call what the function returns for it."""
+    """Adds a metadata entry, returned by a function, to every call."""
 
     def __init__(self, entry: Callable[[], tuple[str, str]]) -> None:
         self._entry = entry
@@ -78,18 +78,18 @@ class AddsMetadata(
 
 
 def connect(server: str, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> grpc.Channel:
-    """With the certificates of an authority, by TLS; with a certificate and its key, as its holder."""
+    """Opens a channel: with TLS if `ca` is given, and with a client certificate if `cert` and `key` are."""
     if ca is None:
         channel = grpc.insecure_channel(server, OPTIONS)
     else:
         authority, own_key, own = (file.read_bytes() if file else None for file in (ca, key, cert))
         channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(authority, own_key, own), OPTIONS)
-    # A call can be found in logs by its `x-request-id`.
+    # Identifies each call in logs.
     return grpc.intercept_channel(channel, AddsMetadata(lambda: ("x-request-id", str(uuid.uuid4()))))
 
 
 def describe(error: grpc.RpcError) -> str:
-    """The status of a failed call, and the details that the server gave."""
+    """Formats the status of a failed call and its details."""
     lines = [f"{error.code().name}: {error.details()}"]
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
@@ -102,7 +102,7 @@ def describe(error: grpc.RpcError) -> str:
 
 
 def reason(error: grpc.RpcError) -> str:
-    """What the server calls it, for programs; empty: it does not say."""
+    """Returns the reason in the error's details; empty if there is none."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -112,7 +112,7 @@ def reason(error: grpc.RpcError) -> str:
 
 
 def retry_delay(error: grpc.RpcError) -> float | None:
-    """How many seconds to wait at least before the call is made again; None: it would fail again."""
+    """Returns the minimum delay in seconds before a retry; None if a retry would fail."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         retry = error_details_pb2.RetryInfo()
@@ -123,7 +123,7 @@ def retry_delay(error: grpc.RpcError) -> float | None:
 
 
 class RejectedError(grpc.RpcError):
-    """A `rejected` that is told as the error of its call."""
+    """A `rejected` event as the error of its call."""
 
     def __init__(self, rejected: pb.Rejected) -> None:
         status = status_pb2.Status(code=rejected.code, message=rejected.detail)

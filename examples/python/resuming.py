@@ -1,8 +1,8 @@
-"""A chat that outlives its connection and its server: it connects again, goes on where it was, and loses and repeats nothing.
+"""A chat that survives lost connections and server restarts: it reconnects and resumes without loss or duplicates.
 
-What comes in: every new stream joins the room after the last message that the one before has received. What goes out: every message has
-an id of its own and is kept until it is answered; what was not, is sent again on the next stream, and the server publishes an id once. A
-stream outlives the access token that it began with: before that expires, the stream is sent the next.
+Incoming: every new stream joins the room after the last message that was received. Outgoing: every message has an id and is kept until it
+is acknowledged; unacknowledged messages are sent again on the next stream, and the server publishes an id only once. Tokens: before the
+stream's access token expires, the client sends a new one on the stream.
 """
 
 import math
@@ -20,13 +20,13 @@ from outbox import Outbox
 from stubs import user_pb2 as pb
 from stubs import user_pb2_grpc
 
-# Before a stream is opened again, a random time between the first and a bound that doubles up to the second.
+# The delay before a stream is opened again is random, between the minimum and a bound that doubles up to the maximum.
 MIN_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
 
 
 class ResumingChat:
-    """One user in one room. One thread receives, another may send."""
+    """One user in one room. One thread receives, and another one may send."""
 
     def __init__(
         self,
@@ -44,30 +44,29 @@ class ResumingChat:
         self._on_lost = on_lost
         self._session = session
         self._outbox = Outbox()
-        self._epoch: str | None = None  # None: never joined.
-        self._after = 0  # Where the next stream goes on.
-        self._shown = 0  # The last message that was received.
+        self._epoch: str | None = None  # None before the first join.
+        self._after = 0  # The next stream resumes after this seq.
+        self._shown = 0  # The seq of the last message received.
         self._backoff = MIN_BACKOFF_SECONDS
-        self._reconnect_at: float | None = None  # As the server asked when it announced its end.
+        self._reconnect_at: float | None = None  # Set by `draining`.
 
     def send(self, text: str) -> None:
-        """Waits while too many messages are not answered."""
+        """Sends a message. Waits while too many messages are unacknowledged."""
         self._outbox.put(pb.ChatMessage(room=self._room, user_id=self._user, id=str(uuid.uuid4()), text=text))
 
     def finish(self) -> None:
-        """Lets `messages` end when everything sent is answered."""
+        """Lets `messages` end once everything sent is acknowledged."""
         self._outbox.finish()
 
     def messages(self) -> Iterator[pb.ChatMessage]:
-        """What the room says, each message once, and the events that the caller should know of.
+        """Yields the messages of the room, each once, and the events that concern the caller.
 
-        `joined` comes with every new stream. `rejected.nth` counts the messages that were given to `send`. Raises the error of a call that
-        would fail again.
+        `joined` is yielded for every new stream. `rejected.nth` counts the messages passed to `send`. Raises an error that a retry would not fix.
         """
         wait_for_ready = False
         while True:
             try:
-                # The first call says if there is no connection, later ones wait for it.
+                # The first call fails if there is no connection; later ones wait for it.
                 yield from self._stream(wait_for_ready)
                 if self._outbox.is_done():
                     return
@@ -81,9 +80,9 @@ class ResumingChat:
             time.sleep(delay)
 
     def _stream(self, wait_for_ready: bool) -> Iterator[pb.ChatMessage]:
-        """One call, to its end."""
+        """Makes one call and follows it to its end."""
         renew_at = self._session.access().renew_at if self._session else math.inf
-        # In no room at first: only a join can say where to go on.
+        # Start in no room: only a join can resume.
         requests, in_no_room = self._requests(self._outbox.begin(), renew_at), [("rialto-rooms", "")]
         call = self._stub.Chat(requests, metadata=in_no_room, wait_for_ready=wait_for_ready)
         try:
@@ -94,7 +93,7 @@ class ResumingChat:
             call.cancel()
 
     def _requests(self, stream: int, renew_at: float) -> Iterator[pb.ChatMessage]:
-        """Runs in a thread of the call's own; its end is the half-close."""
+        """Yields the requests of a call, in a thread of its own. Its end half-closes the stream."""
         if self._epoch is None:
             join = pb.Join(history=self._history)
         else:
@@ -106,19 +105,19 @@ class ResumingChat:
                     yield message
                 return
             except TimeoutError:
-                assert self._session, "without one there is no moment to renew at"
+                assert self._session, "only a session has a time to renew at"
             try:
                 token, renew_at = self._session.access()
             except grpc.RpcError:
-                renew_at = math.inf  # The stream ends with its token. The next one says what is wrong, if it still is.
+                renew_at = math.inf  # The stream will end with its token, and the next one reports the error.
             else:
                 yield pb.ChatMessage(refresh_token=pb.RefreshToken(token=token))
 
     def _take(self, message: pb.ChatMessage) -> bool:
-        """Whether the caller should see it."""
+        """Handles a message, and returns whether the caller should see it."""
         match message.WhichOneof("event"):
             case None:
-                self._outbox.answered(message.id)
+                self._outbox.settle(message.id)
                 if message.seq <= self._shown:
                     return False
                 self._after = self._shown = message.seq
@@ -126,7 +125,7 @@ class ResumingChat:
                 if self._epoch is None:
                     self._after = message.joined.head_seq
                 elif not message.joined.recovered:
-                    # Other numbers than ours, or too few of them: a `gap` follows, if anything is missing.
+                    # Another epoch, or messages are missing: a `gap` follows unless nothing is missing.
                     self._after = self._shown = 0
                 self._epoch = message.joined.epoch
                 self._backoff = MIN_BACKOFF_SECONDS
@@ -134,8 +133,8 @@ class ResumingChat:
             case "gap":
                 self._after = self._shown = message.gap.to_seq
             case "duplicate":
-                # A stream before has published it. It is shown like the others, in its place.
-                self._outbox.answered(message.id)
+                # Published on an earlier stream. It is shown when it is delivered.
+                self._outbox.settle(message.id)
                 return False
             case "rejected":
                 self._reject(message.rejected)
@@ -148,20 +147,20 @@ class ResumingChat:
         if rejected.nth == 1:
             raise RejectedError(rejected)  # The join.
         if rejected.HasField("retry_after"):
-            rejected.nth = self._outbox.again(rejected.id, seconds(rejected.retry_after))
+            rejected.nth = self._outbox.retry(rejected.id, seconds(rejected.retry_after))
         else:
-            rejected.nth = self._outbox.answered(rejected.id)
+            rejected.nth = self._outbox.settle(rejected.id)
 
     def _delay(self, error: grpc.RpcError) -> float | None:
-        """Seconds until the next stream; None: it would fail too."""
-        asked_for = retry_delay(error)
+        """Returns the seconds until the next stream; None if it would fail too."""
+        minimum = retry_delay(error)
         if self._session and reason(error) == "TOKEN_EXPIRED":
             self._session.expired()
-            asked_for = 0.0
-        if asked_for is None:
+            minimum = 0.0
+        if minimum is None:
             return None
         reconnect_at, self._reconnect_at = self._reconnect_at, None
         if reconnect_at is not None:
             return max(0.0, reconnect_at - time.monotonic())
         self._backoff = min(2 * self._backoff, MAX_BACKOFF_SECONDS)
-        return asked_for + random.uniform(MIN_BACKOFF_SECONDS, self._backoff)
+        return minimum + random.uniform(MIN_BACKOFF_SECONDS, self._backoff)

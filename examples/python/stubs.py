@@ -1,6 +1,6 @@
-"""Generates Python code from the definitions in proto/, into the ignored folder `generated`, when it is not there yet, and imports it.
+"""Generates Python code from the definitions in proto/ into the ignored folder `generated` if it is missing or outdated, and imports it.
 
-The others say `from stubs import user_pb2`. A project with a build step would generate there instead.
+Other modules use `from stubs import user_pb2`. A project with a build step would generate the code there instead.
 """
 
 import os
@@ -16,7 +16,7 @@ PROTO = HERE.parents[1] / "proto"
 DEFINITIONS = ("user.proto", "rialto/v1/auth.proto")
 GENERATED = HERE / "generated"
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")
-# Where a module lies is its package: `rialto/v1/auth_pb2.py` says `import user_pb2`, from the top.
+# A module's path is its package: `rialto/v1/auth_pb2.py` imports `user_pb2` from the root.
 MODULES = {definition.removesuffix(".proto") + suffix: definition for definition in DEFINITIONS for suffix in SUFFIXES}
 
 
@@ -29,7 +29,7 @@ def _up_to_date() -> bool:
 
 def _generate() -> None:
     GENERATED.mkdir(exist_ok=True)
-    # Made aside and moved into place, so that a second program that starts now never reads half a file.
+    # Generated in a temporary folder and moved, so that a program that starts meanwhile never reads an incomplete file.
     with tempfile.TemporaryDirectory(dir=GENERATED) as aside:
         well_known_types = files("grpc_tools") / "_proto"
         failed = protoc.main(

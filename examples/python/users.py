@@ -12,7 +12,7 @@ def show(user: pb.User) -> str:
 
 
 def unary(stub: user_pb2_grpc.UserServiceStub) -> None:
-    """The whole life of one user."""
+    """Creates, gets, updates and deletes a user."""
     name = f"ada-{uuid.uuid4().hex[:8]}"
     user = stub.CreateUser(
         pb.CreateUserRequest(username=name, email=f"{name}@example.com", password="correct horse"),
@@ -36,7 +36,7 @@ def list_all(stub: user_pb2_grpc.UserServiceStub) -> None:
 
 
 def bulk(stub: user_pb2_grpc.UserServiceStub, names: list[str]) -> None:
-    """Creates all of them or, if one is not accepted, none."""
+    """Creates all users, or none if one is invalid."""
     requests = (pb.CreateUserRequest(username=name, email=f"{name}@example.com") for name in names)
     response = stub.CreateUsers(requests, timeout=DEADLINE_SECONDS)
     for user in response.users:

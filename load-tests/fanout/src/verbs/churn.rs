@@ -196,7 +196,7 @@ struct Visits {
     over: Arc<AtomicU64>,
 }
 
-/// A exit to leave.
+/// A way to leave.
 #[derive(Debug, Clone, Copy)]
 enum Exit {
     HalfClose,

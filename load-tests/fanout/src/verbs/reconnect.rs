@@ -69,7 +69,7 @@ const AUTHOR: u32 = 0;
 /// Messages published after all clients have caught up, to check that all of them are live.
 const AFTERWARDS: usize = 10;
 
-/// Messages that the author sends before it reads: few stop that their echo fits into its flow-control window.
+/// Messages that the author sends before it reads: few enough that their echo fits into its flow-control window.
 const AT_ONCE: usize = 64;
 
 /// Interval between samples of memory; short, because the peak is short.
@@ -129,12 +129,12 @@ fn peak(memory: &[(f64, f64)]) -> Figures {
     Figures::from([("memory_before_bytes", before), ("memory_peak_bytes", peak)])
 }
 
-/// Who has filled the room, and goes on publishing.
+/// The publisher that fills the room, and continues while clients reconnect.
 struct Author {
     client_stream: JoinedClient,
     followed: Followed,
     epoch: String,
-    /// The last `seq` of the room before it spoke.
+    /// The room's last `seq` before the author published.
     head: u64,
     /// The `seq` of each message, in the order of publication.
     seqs: Vec<u64>,
