@@ -367,35 +367,35 @@ async fn holds(heading: &str, ends: Vec<(&str, BoxFuture<'static, End>)>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_as_the_protocol_says() {
     let ends = vec![
-        ("you closed your side, and everything was answered", half_close().boxed()),
-        ("the server shuts down; `draining` said when to come back", drain().boxed()),
-        ("the server cannot write any more until it is restarted", stopped_log().boxed()),
-        ("the log could not be read this time", unreadable_log().boxed()),
+        ("you half-closed the stream, and everything was delivered", half_close().boxed()),
+        ("the server shuts down; `draining` gave the delay before reconnecting", drain().boxed()),
+        ("the server cannot write to its log until it is restarted", stopped_log().boxed()),
+        ("reading the log failed", unreadable_log().boxed()),
         ("the log is damaged", damaged_log().boxed()),
-        ("you took nothing of what was there for `limits.slow_reader_seconds`", slow_reader().boxed()),
+        ("you read nothing for `limits.slow_reader_seconds`, although data was waiting", slow_reader().boxed()),
         ("the connection was lost", lost_connection().boxed()),
         ("you sent a frame above the limit", too_large().boxed()),
-        ("you closed your side in the middle of a message", truncated().boxed()),
-        ("you named rooms that cannot be, or too many", impossible_rooms().boxed()),
-        ("you called a server without tokens by a name that is not this machine's", foreign_name().boxed()),
-        ("you showed no token, where tokens are asked for", no_token().boxed()),
-        ("your token is not good here", refused_token(|_| "garbage".into()).boxed()),
-        ("your token has expired, and no `refresh_token` came before", ended_by_token(async |_, _| {}).boxed()),
-        ("the user of your token is gone", deleted_user().boxed()),
-        ("the keys of your token's issuer cannot be had", no_keys().boxed()),
-        ("your certificate names somebody else than your token", foreign_certificate().boxed()),
-        ("you compressed in a way that the server does not know", unknown_compression().boxed()),
-        ("you sent a frame whose flag or compressed data is none, or no message where one is due", malformed().boxed()),
-        ("there are as many streams as may be", too_many_streams().boxed()),
+        ("you half-closed the stream in the middle of a message", truncated().boxed()),
+        ("`rialto-rooms` has invalid names, or too many", impossible_rooms().boxed()),
+        ("you called a server without authentication by a host name that is not loopback", foreign_name().boxed()),
+        ("the call has no token, and the server requires one", no_token().boxed()),
+        ("the token is invalid", refused_token(|_| "garbage".into()).boxed()),
+        ("the token expired without a `refresh_token` before", ended_by_token(async |_, _| {}).boxed()),
+        ("the token's user was deleted", deleted_user().boxed()),
+        ("the keys of the token's issuer cannot be fetched", no_keys().boxed()),
+        ("your client certificate has another name than your token", foreign_certificate().boxed()),
+        ("the request's compression is not supported", unknown_compression().boxed()),
+        ("a frame has an invalid flag or invalid compressed data, or the request has no message", malformed().boxed()),
+        ("the server's limit of streams is reached", too_many_streams().boxed()),
         ("you have as many streams as one caller may", too_many_streams_of_caller().boxed()),
-        ("you no longer manage users, and did when the stream began", lost_rights().boxed()),
-        ("you sent more than 64 header fields", too_many_headers().boxed()),
-        ("the server waits for the rest of as much as it may", too_much_unfinished().boxed()),
-        ("your streams are in as many rooms as one caller may be", too_many_memberships_of_caller().boxed()),
-        ("you, or somebody at your address, called more often than may be", too_many_calls().boxed()),
-        ("somebody is in as many rooms as may be", too_many_open_rooms().boxed()),
-        ("the room has as many members as it may", room_full().boxed()),
-        ("all streams together are in as many rooms as they may be", too_many_memberships().boxed()),
+        ("you lost the admin role that you had when the stream began", lost_rights().boxed()),
+        ("the request has more than 64 header fields", too_many_headers().boxed()),
+        ("too many incomplete messages are buffered", too_much_unfinished().boxed()),
+        ("your streams have joined as many rooms as one caller may", too_many_memberships_of_caller().boxed()),
+        ("your rate of calls, or that of your address, is exceeded", too_many_calls().boxed()),
+        ("the server's limit of open rooms is reached", too_many_open_rooms().boxed()),
+        ("the room's limit of members is reached", room_full().boxed()),
+        ("the server's limit of memberships is reached", too_many_memberships().boxed()),
     ];
     holds("How streams end", ends).await;
 }
@@ -448,8 +448,8 @@ async fn too_many_watchers() -> End {
 async fn watches_end_as_the_protocol_says() {
     let ends = vec![
         ("the server shuts down", drained_watch().boxed()),
-        ("more changed than may wait for you", slow_watch().boxed()),
-        ("there are as many watchers as may be", too_many_watchers().boxed()),
+        ("more changes are pending than may wait for you", slow_watch().boxed()),
+        ("the server's limit of watchers is reached", too_many_watchers().boxed()),
     ];
-    holds("Lists that go on", ends).await;
+    holds("Watching lists", ends).await;
 }
