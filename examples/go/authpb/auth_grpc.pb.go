@@ -28,7 +28,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
+// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
 //
 // The access token authenticates every other call, in the metadata `authorization: Bearer TOKEN`, and is valid for minutes. The refresh token
 // is valid for weeks and can be used once, to obtain the next pair of tokens. Keep it as secret as a password.
@@ -84,7 +84,7 @@ func (c *authServiceClient) Logout(ctx context.Context, in *LogoutRequest, opts 
 // All implementations must embed UnimplementedAuthServiceServer
 // for forward compatibility.
 //
-// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`TOKENS_OFF`).
+// Issues tokens to the users of this server. If authentication is disabled, every method fails with FAILED_PRECONDITION (`AUTH_DISABLED`).
 //
 // The access token authenticates every other call, in the metadata `authorization: Bearer TOKEN`, and is valid for minutes. The refresh token
 // is valid for weeks and can be used once, to obtain the next pair of tokens. Keep it as secret as a password.
