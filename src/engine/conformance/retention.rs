@@ -85,10 +85,10 @@ pub(crate) async fn limits_of_a_room_replace_the_general_ones(store: impl TestEn
 
 pub(crate) async fn a_key_is_removed_with_its_message(store: impl TestEngine) {
     let (engine, _feeds) = store.open_keeping(keeping(last(2))).await;
-    let gone = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
+    let removed = accepted(settle(&*engine, keyed("a", "ada", "k", "first")).await);
     append(&*engine, "a", "between").await;
     let stays = accepted(settle(&*engine, keyed("a", "ada", "l", "first")).await);
-    floor_becomes(&*engine, "a", gone).await;
+    floor_becomes(&*engine, "a", removed).await;
     assert_eq!(
         first(settle(&*engine, keyed("a", "ada", "l", "again")).await).seq,
         stays,

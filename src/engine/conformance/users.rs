@@ -61,8 +61,8 @@ pub(crate) async fn users_are_stored_replaced_and_deleted(store: impl TestEngine
     assert_eq!(stored(&*engine).await, [User::clone(&changed)]);
     write(&*engine, vec![UserWrite::Delete { id: ada.id, revision: 2 }]).await.unwrap();
     assert_eq!(stored(&*engine).await, []);
-    let gone = write(&*engine, vec![UserWrite::Delete { id: ada.id, revision: 2 }]).await;
-    assert_eq!(gone, Err((0, Conflict::NoSuchUser)));
+    let again = write(&*engine, vec![UserWrite::Delete { id: ada.id, revision: 2 }]).await;
+    assert_eq!(again, Err((0, Conflict::NoSuchUser)));
     assert_eq!(write(&*engine, vec![UserWrite::Replace(changed)]).await, Err((0, Conflict::NoSuchUser)));
 }
 

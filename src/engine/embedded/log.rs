@@ -242,8 +242,8 @@ mod tests {
         assert_eq!(fresh.published(), before);
         fresh.log.roll_back();
         fresh.commit(&["b", "a", "b"]);
-        let stands: Vec<_> = fresh.published().into_iter().map(|(name, room)| (name.to_string(), room.head)).collect();
-        assert_eq!(stands, [("a".into(), 1), ("b".into(), 3)], "the group that was rolled back left nothing");
+        let heads: Vec<_> = fresh.published().into_iter().map(|(name, room)| (name.to_string(), room.head)).collect();
+        assert_eq!(heads, [("a".into(), 1), ("b".into(), 3)], "the group that was rolled back left nothing");
         assert_eq!(Rooms::load(&fresh.connection).unwrap().after(None, usize::MAX), fresh.published());
     }
 

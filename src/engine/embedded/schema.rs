@@ -65,8 +65,7 @@ pub(super) const SECOND: &str = "
     ALTER TABLE rooms ADD COLUMN creator TEXT NOT NULL DEFAULT '';  -- the sender of the first message
 ";
 
-/// What a record means, refers to and carries beside its text. Rows of before are messages. The columns come last and take one byte
-/// each in a plain message.
+/// Kind, target and body of a record. Older rows become plain messages, for which each of the columns takes one byte.
 const THIRD: &str = "
     ALTER TABLE messages ADD COLUMN kind   INTEGER NOT NULL DEFAULT 0;  -- RecordKind
     ALTER TABLE messages ADD COLUMN target INTEGER;                     -- the seq of another record of the room
