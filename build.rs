@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Set by `proto/build.rs`, whose package has `links = "rialto-proto"`.
     let file = env::var("DEP_RIALTO_PROTO_DESCRIPTORS")?;
     println!("cargo::rerun-if-changed={file}");
+    println!("cargo::rerun-if-changed=src/rpc/methods/own_bodies.rs");
     let descriptors = FileDescriptorSet::decode(fs::read(file)?.as_slice())?;
     tonic_prost_build::configure()
         .build_client(false)
@@ -19,10 +20,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Removes the methods whose response body is our own (`rpc/chat`).
+#[path = "src/rpc/methods/own_bodies.rs"]
+mod own_bodies;
+
+/// Removes the methods that `rpc/chat` serves with a response body of its own.
 fn without_own_bodies(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
-    for service in descriptors.file.iter_mut().flat_map(|file| &mut file.service) {
-        service.method.retain(|method| !matches!(method.name(), "Chat" | "Subscribe"));
+    for file in &mut descriptors.file {
+        let package = file.package().to_owned();
+        for service in &mut file.service {
+            let prefix = format!("/{package}.{}/", service.name());
+            service.method.retain(|method| !own_bodies::OWN_BODIES.contains(&&*(prefix.clone() + method.name())));
+        }
     }
     descriptors
 }

@@ -22,7 +22,7 @@ pub use error::Error;
 pub use handle::Auth;
 pub use issuer::{Issuer, IssuerError, KeySource};
 pub use layer::{Layer, identify};
-pub use rules::{RULES, Who, may_change, may_set_roles};
+pub use rules::{Who, may_change, may_set_roles};
 pub use sessions::{Sessions, TokenPair};
 pub use settings::Settings;
 pub use signing_key::{KeyError, SigningKey};

@@ -7,24 +7,26 @@ mod chat_request;
 mod chat_stream;
 mod codec;
 mod compression;
+mod deadline;
+mod ending;
+mod extensions;
+mod methods;
 mod rooms;
+mod services;
 mod status;
 mod stream_limit;
 mod users;
 
-use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-
-use crate::{auth::Sessions, caller::Caller, users::Users};
 pub(crate) use admission::{Admission, admit, refuse};
-pub(crate) use chat::{CHAT_PATH, Parts as ChatParts, SUBSCRIBE_PATH, chat, subscribe};
+pub(crate) use chat::{Parts as ChatParts, chat, subscribe};
 pub(crate) use codec::{HalfClose, Unfinished};
-pub(crate) use compression::keep_lists_plain;
-use generated::user_service_server::{UserService, UserServiceServer};
-use generated_v1::{
-    auth_service_server::{AuthService, AuthServiceServer},
-    chat_service_server::{ChatService, ChatServiceServer},
-};
-pub(crate) use status::{why, with_details_in_response};
+pub(crate) use compression::{keep_plain, with_encodings};
+pub(crate) use ending::EndingLayer;
+use extensions::{caller, handle};
+pub(crate) use methods::{CHAT, SUBSCRIBE, access, check as check_methods, health_services};
+pub use methods::{METHODS, Method, MethodsError, Streaming};
+pub(crate) use services::{auth, rooms, users};
+pub(crate) use status::with_details_in_response;
 pub(crate) use stream_limit::StreamLimit;
 
 /// The generated servers: every method but those whose response body is our own.
@@ -57,49 +59,4 @@ pub struct Settings {
     pub inflight_bytes_per_stream: usize,
     /// Rooms that a stream may start in.
     pub rooms_per_stream: usize,
-}
-
-/// The users' methods: all of the service but Chat.
-pub(crate) fn users(
-    users: Users,
-    parts: &ChatParts,
-    settings: &Settings,
-) -> UserServiceServer<impl UserService + use<>> {
-    UserServiceServer::new(users::Calls::new(users, parts.clone(), settings.reply_bytes))
-        .max_decoding_message_size(settings.frame_bytes)
-        .max_encoding_message_size(settings.reply_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .send_compressed(Gzip)
-        .send_compressed(Zstd)
-}
-
-/// The rooms' methods: all of the service but Subscribe.
-pub(crate) fn rooms(parts: &ChatParts, settings: &Settings) -> ChatServiceServer<impl ChatService + use<>> {
-    let rules = chat_request::Rules { text_bytes: settings.text_bytes, limits: parts.limits.clone() };
-    ChatServiceServer::new(rooms::Calls::new(parts.clone(), rules))
-        .max_decoding_message_size(settings.frame_bytes)
-        .max_encoding_message_size(settings.reply_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .send_compressed(Gzip)
-        .send_compressed(Zstd)
-}
-
-/// Logging in and out; without sessions there are no tokens.
-pub(crate) fn auth(
-    sessions: Option<Sessions>,
-    parts: &ChatParts,
-    settings: &Settings,
-) -> AuthServiceServer<impl AuthService + use<>> {
-    AuthServiceServer::new(auth::Calls::new(sessions, parts.hub.clone(), parts.limits.clone()))
-        .max_decoding_message_size(SMALL_FRAME.min(settings.frame_bytes))
-        .max_encoding_message_size(settings.reply_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-}
-
-/// Who makes this call, as the layers have found out; nobody, if none of them was asked.
-fn caller(extensions: &http::Extensions) -> Caller {
-    extensions.get().cloned().unwrap_or_default()
 }

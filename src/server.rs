@@ -11,11 +11,9 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tonic::{
-    codec::CompressionEncoding::{Gzip, Zstd},
-    service::Routes,
-};
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic::service::Routes;
+use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthReporter};
+use tonic_reflection::server::{v1, v1alpha};
 use tower::ServiceBuilder;
 
 use crate::{
@@ -61,6 +59,9 @@ pub enum Error {
     /// There can be no tokens.
     #[error(transparent)]
     Auth(#[from] auth::StartError),
+    /// The table of methods does not match the descriptors.
+    #[error(transparent)]
+    Methods(#[from] rpc::MethodsError),
     /// The definitions for reflection do not parse.
     #[error("reflection is not available: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -103,6 +104,7 @@ pub struct Counts {
 /// Starts a server: it listens when this returns. It binds first, so that a wrong address is told before anything else is done.
 pub async fn start(config: &Config) -> Result<Server, Error> {
     config.check()?;
+    rpc::check_methods()?;
     let failed = |cause| Error::Listen { address: config.listen, cause };
     let listener = listen(config.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -139,25 +141,27 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         local_names_only: is_open && config.listen.ip().is_loopback() && !config.insecure,
     };
     let limit = limit::Layer { limits, refuse: rpc::refuse };
-    let identify = auth::Layer { auth: auth.clone(), refuse: rpc::refuse, ended: rpc::refuse };
+    let identify = auth::Layer { auth: auth.clone(), access: rpc::access, refuse: rpc::refuse };
     let unfinished = rpc::Unfinished::new(config.limits.max_incomplete_bytes);
     let service = ServiceBuilder::new()
-        // The end of a request is a half-close, or an error.
+        // Ends calls at their deadline, with their token, and when they are not read.
+        .layer(rpc::EndingLayer)
+        // Tells the half-close of a request from a reset.
         .map_request(move |request| {
-            rpc::HalfClose::wrap(rpc::keep_lists_plain(request), unfinished.clone()).map(axum::body::Body::new)
+            rpc::HalfClose::wrap(rpc::keep_plain(request), unfinished.clone()).map(axum::body::Body::new)
         })
-        // Only gRPC, only from where it may come, and only as long as the client waits.
+        // Refuses what is not gRPC, or comes from where it must not.
         .layer(from_fn_with_state(admission, rpc::admit))
-        // Not too often from one address, whatever comes along.
+        // Limits the rate of calls by address.
         .layer(from_fn_with_state(limit.clone(), limit::by_address))
-        // Whose call it is, and whether it may be made. Behind this nobody sees a token.
+        // Authenticates the caller. No inner layer sees a token.
         .layer(from_fn_with_state(identify, auth::identify))
-        // Not too often by one caller.
+        // Limits the rate of calls by caller.
         .layer(from_fn_with_state(limit, limit::by_caller))
-        // What tonic refuses by itself has details too.
+        // Adds details to the statuses that tonic makes.
         .map_response(rpc::with_details_in_response)
         .service(routes);
-    let accept = net::serve(listener, service, rpc::why, settings::net(config), tls.clone(), tasks.clone());
+    let accept = net::serve(listener, service, settings::net(config), tls.clone(), tasks.clone());
     let tell = tell_when_stopped(Arc::clone(&engine), health.clone());
     let patience = Duration::from_secs(config.limits.slow_reader_seconds);
     let reap = reap(tasks.clone(), patience, auth, Arc::clone(&metrics));
@@ -201,7 +205,7 @@ async fn reap(tasks: net::Tasks, patience: Duration, auth: Auth, metrics: Arc<Me
         tasks.streams.wait().await;
     };
     tokio::select! {
-        () = tasks.streams.watch(patience, |pass| auth.judge(pass, Time::now().seconds()), &metrics) => {}
+        () = tasks.requests.watch(patience, |pass| auth.judge(pass, Time::now().seconds()), &metrics) => {}
         () = ended => {}
     }
 }
@@ -209,7 +213,7 @@ async fn reap(tasks: net::Tasks, patience: Duration, auth: Auth, metrics: Arc<Me
 /// A log that takes no more writes is no longer serving; balancers go elsewhere.
 async fn tell_when_stopped(engine: Arc<dyn Engine>, health: HealthReporter) {
     engine.stopped().await;
-    for service in SERVICES {
+    for service in rpc::health_services() {
         health.set_service_status(service, ServingStatus::NotServing).await;
     }
 }
@@ -223,7 +227,7 @@ async fn routes(
 ) -> Result<(HealthReporter, axum::Router), Error> {
     let settings = settings::rpc(config);
     let (health, health_service) = tonic_health::server::health_reporter();
-    for service in SERVICES {
+    for service in rpc::health_services() {
         health.set_service_status(service, ServingStatus::Serving).await;
     }
     let reflection = || {
@@ -231,23 +235,28 @@ async fn routes(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let (reflection_v1, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let most = rpc::SMALL_FRAME.min(settings.frame_bytes);
     let routes = Routes::new(rpc::users(users, &chat, &settings))
         .add_service(rpc::auth(sessions, &chat, &settings))
         .add_service(rpc::rooms(&chat, &settings))
-        .add_service(health_service.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
-        .add_service(v1.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
-        .add_service(v1alpha.max_decoding_message_size(most).accept_compressed(Gzip).accept_compressed(Zstd))
+        .add_service(
+            rpc::with_encodings(health_service, HealthServer::accept_compressed).max_decoding_message_size(most),
+        )
+        .add_service(
+            rpc::with_encodings(reflection_v1, v1::ServerReflectionServer::accept_compressed)
+                .max_decoding_message_size(most),
+        )
+        .add_service(
+            rpc::with_encodings(reflection_v1alpha, v1alpha::ServerReflectionServer::accept_compressed)
+                .max_decoding_message_size(most),
+        )
         .into_axum_router()
         // The router prefers the longer path: these go to their own services, every other method to the generated ones.
-        .route_service(rpc::CHAT_PATH, rpc::chat(chat.clone(), &settings))
-        .route_service(rpc::SUBSCRIBE_PATH, rpc::subscribe(chat, &settings));
+        .route_service(rpc::CHAT, rpc::chat(chat.clone(), &settings))
+        .route_service(rpc::SUBSCRIBE, rpc::subscribe(chat, &settings));
     Ok((health, routes))
 }
-
-/// What health is told of: the server as a whole, and its services.
-const SERVICES: [&str; 4] = ["", "user.UserService", "rialto.v1.ChatService", "rialto.v1.AuthService"];
 
 impl Server {
     /// Where it listens.
@@ -286,7 +295,7 @@ impl Server {
     /// has not ended at three quarters of the deadline is dropped.
     pub async fn shutdown(mut self) {
         tracing::info!(within = ?self.drain_within, "draining");
-        for service in SERVICES {
+        for service in rpc::health_services() {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
             // Ends the watches.
             self.health.clear_service_status(service).await;
@@ -295,7 +304,7 @@ impl Server {
         self.tasks.streams.close();
         self.tasks.drain.cancel();
         self.tasks.connections.drain();
-        self.tasks.streams.drain();
+        self.tasks.requests.drain();
 
         let (most, some) = (self.drain_within.mul_f32(0.75), self.drain_within.mul_f32(0.125));
         let drained = async {
@@ -305,7 +314,7 @@ impl Server {
         };
         if timeout(most, drained).await.is_err() {
             tracing::warn!(streams = self.tasks.streams.len(), "the drain takes too long: resetting what is left");
-            self.tasks.streams.abort();
+            self.tasks.requests.abort();
             if timeout(some, self.ended()).await.is_err() {
                 self.tasks.connections.abort();
             }
@@ -336,7 +345,7 @@ impl Drop for Server {
     /// A server that is dropped without a shutdown leaves nothing running.
     fn drop(&mut self) {
         self.tasks.drain.cancel();
-        self.tasks.streams.abort();
+        self.tasks.requests.abort();
         self.tasks.connections.abort();
         self.actors.iter().for_each(JoinHandle::abort);
     }

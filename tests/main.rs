@@ -16,6 +16,7 @@ mod attacks;
 mod bad_input;
 mod chat_service;
 mod compression;
+mod deadlines;
 mod docs;
 mod door;
 mod durable;

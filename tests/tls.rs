@@ -189,7 +189,7 @@ async fn sighup_reads_the_certificate_again_and_keeps_it_where_the_new_one_is_br
     for broken in ["", "garbage", &whole[..whole.len() / 2], &Authority::new("other").server().cert] {
         fs::write(files.path("cert"), broken).unwrap();
         process.signal("HUP").await;
-        process.logged("new connections get the certificate of before").await;
+        process.logged("new connections use the previous one").await;
         ask(address, &trusting(&old, None)).await.unwrap();
     }
     survives(address, &files, &old, async || process.signal("HUP").await).await;

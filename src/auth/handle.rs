@@ -45,7 +45,7 @@ impl Auth {
     pub async fn renew(self, caller: Caller, token: String) -> Result<i64, Error> {
         let verifier = self.0.verifier.as_ref().ok_or(Error::Disabled)?;
         let verified = verifier.verify(&token, &self.0.users).await?;
-        let same_user = matches!(caller.standing, Standing::Somebody { user, .. } if user == verified.user);
+        let same_user = matches!(caller.standing, Standing::Authenticated { user, .. } if user == verified.user);
         if !same_user || caller.id.as_deref() != Some(&*verified.id) {
             return Err(Error::UserMismatch);
         }

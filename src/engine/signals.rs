@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::RoomName;
+use crate::types::{RoomName, StreamId};
 
 /// Sends signals to the hub of every node.
 pub trait Signals: fmt::Debug + Send + Sync + 'static {
@@ -18,7 +18,7 @@ pub enum Signal {
     Typing {
         /// The user.
         user_id: String,
-        /// The number of the sending stream, to which the signal is not delivered.
-        stream: u64,
+        /// The sending stream, to which the signal is not delivered.
+        stream: StreamId,
     },
 }

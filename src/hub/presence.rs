@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use tokio::{sync::broadcast, time::Instant};
 
-use crate::types::RoomName;
+use crate::types::{RoomName, StreamId};
 use listing::Listing;
 pub(super) use report::{Listener, Report};
 use report::{append_presence, typing_frame};
@@ -142,7 +142,7 @@ impl Presence {
     }
 
     /// Reports that a user types, unless that was reported recently or too many users type.
-    pub(super) fn typing(&mut self, user_id: String, stream: u64, now: Instant) {
+    pub(super) fn typing(&mut self, user_id: String, stream: StreamId, now: Instant) {
         self.drop_unheard();
         let Some(Audience { ring, .. }) = &self.audience else { return };
         if self.typing.admit(&user_id, self.presence_max, now) {

@@ -3,7 +3,7 @@
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use super::rate::{Limited, Period, Rate};
-use crate::caller::{Caller, Peer, counted};
+use crate::caller::{Caller, Peer, network};
 
 /// Rate limits. `None` disables a limit. IPv6 addresses are counted by their /64 network.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl RateLimits {
 
     /// Counts a call by its address.
     pub fn call_from(&self, peer: &Peer) -> Result<(), Limited> {
-        check(self.0.calls_per_address.as_ref(), &counted(peer.address))
+        check(self.0.calls_per_address.as_ref(), &network(peer.address))
     }
 
     /// Counts a call by its caller. Anonymous callers are not limited here.
@@ -80,13 +80,13 @@ impl RateLimits {
         if let Some(id) = caller.id.as_deref() {
             check(self.0.messages_per_caller.as_ref(), id)?;
         }
-        check(self.0.messages_per_address.as_ref(), &counted(caller.peer.address))
+        check(self.0.messages_per_address.as_ref(), &network(caller.peer.address))
     }
 
     /// Counts an attempt to log in, or a new password, for a username in its canonical form.
     pub fn login(&self, username: &str, peer: &Peer) -> Result<(), Limited> {
         // The address first, so that a single address cannot exhaust the limit of a username.
-        let address = counted(peer.address);
+        let address = network(peer.address);
         check(self.0.logins_per_address.as_ref(), &address)?;
         check(self.0.logins_per_user_and_address.as_ref(), &(username.to_owned(), address))?;
         check(self.0.logins_per_user.as_ref(), username)
@@ -94,7 +94,7 @@ impl RateLimits {
 
     /// Counts an attempt to register a user.
     pub fn registration(&self, peer: &Peer) -> Result<(), Limited> {
-        check(self.0.registrations_per_address.as_ref(), &counted(peer.address))
+        check(self.0.registrations_per_address.as_ref(), &network(peer.address))
     }
 }
 

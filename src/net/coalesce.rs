@@ -1,12 +1,11 @@
-//! What one turn of a connection writes, given to the system together, and what it may read.
+//! Coalesces the writes of one poll of a connection (a turn) into one system call, and limits what a turn reads.
 //!
-//! h2 writes and flushes frame by frame, and a frame has mostly at most 16 KiB: under load a system call each would cost more than what it
-//! carries, and more than the copy that this costs.
-//! So a connection's writes are shared until its turn is over; `CoalescedIo` is what hyper writes to, [`Turn`] what ends the turn. What keeps
-//! bytes itself, as TLS does, is flushed then.
+//! h2 writes and flushes each frame, and most frames have at most 16 KiB: under load, a system call for each would cost more than the frame, and
+//! more than the copy made here. So hyper writes to [`CoalescedIo`], which buffers until [`Turn::poll_end`] writes everything at once and
+//! flushes the socket (TLS has a buffer of its own).
 //!
-//! And h2 handles every frame that it can read before it gives up its turn, which tokio ends only after 128 reads: of the smallest frames that
-//! is 100,000. So a turn reads no more than a few full ones, and a client that floods takes turns with all others.
+//! h2 also handles all frames that it can read before it returns, and tokio interrupts it only after 128 reads, which is 100,000 of the smallest
+//! frames. So a turn reads only a few full frames, and a client that floods the server takes turns with all others.
 
 use std::{
     io,
@@ -18,18 +17,18 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes from which on nothing more is shared: they go out before the turn is over. With one more frame, which has at most what a body gives
-/// at once (`watched`), this is what a connection holds back whose peer does not read.
-const MOST: usize = 64 * 1024;
+/// Number of buffered bytes that are written before the turn ends. A connection whose peer does not read buffers this much and one more frame,
+/// which has at most `observed::PIECE` bytes.
+const MAX_BUFFERED: usize = 64 * 1024;
 
-/// Bytes that a turn reads, or a little more; then it is others' turn.
-const READ: usize = 16 * 1024;
+/// Number of bytes after which a turn stops reading. The last read may exceed it.
+const MAX_READ: usize = 16 * 1024;
 
 /// A connection's socket, as hyper sees it.
 #[derive(Debug)]
 pub(super) struct CoalescedIo<I>(Arc<Mutex<Shared<I>>>);
 
-/// The same, as the connection's task sees it.
+/// The same socket, as the connection's task sees it.
 #[derive(Debug)]
 pub(super) struct Turn<I>(Arc<Mutex<Shared<I>>>);
 
@@ -41,14 +40,14 @@ struct Shared<I> {
     read: usize,
 }
 
-/// The two ends of a socket's wrapping.
+/// Wraps a socket.
 pub(super) fn coalesce<I>(io: I) -> (CoalescedIo<I>, Turn<I>) {
     let shared = Arc::new(Mutex::new(Shared { io, bytes: BytesMut::new(), read: 0 }));
     (CoalescedIo(Arc::clone(&shared)), Turn(shared))
 }
 
 impl<I: AsyncWrite + Unpin> Turn<I> {
-    /// Gives what was written in this turn to the system, and begins the next. Pending: it takes no more now, and the task will be woken.
+    /// Writes what the turn has buffered, and begins the next turn. Pending if the socket takes no more now; the task is woken when it does.
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
         shared.read = 0;
@@ -65,9 +64,9 @@ impl<I: AsyncWrite + Unpin> Shared<I> {
             }
             self.bytes.advance(written);
         }
-        // An idle connection keeps no memory for it.
+        // An idle connection keeps no buffer.
         self.bytes = BytesMut::new();
-        // Also if nothing was written: reading may have left something to answer, as a change of keys.
+        // Even if nothing was written: reading may have produced something to send, such as a TLS key update.
         Pin::new(&mut self.io).poll_flush(cx)
     }
 }
@@ -75,7 +74,7 @@ impl<I: AsyncWrite + Unpin> Shared<I> {
 impl<I: AsyncRead + Unpin> AsyncRead for CoalescedIo<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut shared = lock(&self.0);
-        if shared.read >= READ {
+        if shared.read >= MAX_READ {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -107,7 +106,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for CoalescedIo<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut shared = lock(&self.0);
-        if shared.bytes.len() >= MOST {
+        if shared.bytes.len() >= MAX_BUFFERED {
             ready!(shared.poll_write_out(cx))?;
         }
         let len = bufs.iter().map(|buf| buf.len()).sum();
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_written_in_a_turn_goes_out_at_its_end() {
+    async fn writes_of_a_turn_reach_the_socket_at_its_end() {
         let (near, mut far) = duplex(1024);
         let (mut io, turn) = coalesce(near);
         let mut received = [0; 64];
@@ -150,22 +149,22 @@ mod tests {
         std::future::poll_fn(|cx| turn.poll_end(cx)).await.unwrap();
         assert_eq!(far.read(&mut received).await.unwrap(), 8);
         assert_eq!(&received[..8], b"one two ");
-        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is shared for an idle connection");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "an idle connection has no buffer");
 
         io.write_all(b"end").await.unwrap();
         io.shutdown().await.unwrap();
-        assert_eq!(far.read(&mut received).await.unwrap(), 3, "an end takes along what waits");
+        assert_eq!(far.read(&mut received).await.unwrap(), 3, "a shutdown writes what is buffered");
         assert_eq!(far.read(&mut received).await.unwrap(), 0);
     }
 
     #[tokio::test]
-    async fn what_the_socket_keeps_itself_goes_out_at_the_end_of_the_turn_too() {
+    async fn the_buffer_of_the_socket_itself_is_flushed_at_the_end_of_a_turn() {
         let (near, mut far) = duplex(4);
         let (mut io, turn) = coalesce(BufWriter::with_capacity(1024, near));
         let end = || std::future::poll_fn(|cx| turn.poll_end(cx));
         io.write_all(b"one two ").await.unwrap();
         assert!(end().now_or_never().is_none(), "the peer takes four bytes, and then no more");
-        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "nothing is shared twice");
+        assert_eq!(lock(&turn.0).bytes.capacity(), 0, "no data is buffered twice");
         let mut received = [0; 8];
         let (ended, read) = tokio::join!(end(), far.read_exact(&mut received));
         ended.unwrap();
@@ -174,16 +173,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_does_not_read_holds_up_the_writer_at_the_limit() {
+    async fn a_peer_that_does_not_read_blocks_the_writer_at_the_limit() {
         let (near, mut far) = duplex(1024);
         let (mut io, turn) = coalesce(near);
         let chunk = [0; 16 * 1024];
         let mut written = 0;
         while let Some(outcome) = io.write(&chunk).now_or_never() {
             written += outcome.unwrap();
-            assert!(written <= MOST + 2 * chunk.len(), "{written}");
+            assert!(written <= MAX_BUFFERED + 2 * chunk.len(), "{written}");
         }
-        assert!(written >= MOST);
+        assert!(written >= MAX_BUFFERED);
         let reads = async {
             let mut read = vec![0; written];
             far.read_exact(&mut read).await.unwrap();
@@ -191,6 +190,7 @@ mod tests {
         let (ended, ()) = tokio::join!(std::future::poll_fn(|cx| turn.poll_end(cx)), reads);
         ended.unwrap();
     }
+
     #[derive(Default)]
     struct Woken(AtomicBool);
 
@@ -201,17 +201,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_reads_only_so_much_and_then_asks_for_another() {
-        let (near, mut far) = duplex(8 * READ);
+    async fn a_turn_stops_reading_at_its_limit_and_wakes_the_task() {
+        let (near, mut far) = duplex(8 * MAX_READ);
         let (mut io, turn) = coalesce(near);
-        far.write_all(&[0; 3 * READ]).await.unwrap();
+        far.write_all(&[0; 3 * MAX_READ]).await.unwrap();
         let woken = Arc::<Woken>::default();
         let waker = Arc::clone(&woken).into();
         let mut cx = Context::from_waker(&waker);
         let mut buffer = [0; 4096];
         for _ in 0..3 {
-            for _ in 0..READ / buffer.len() {
-                io.read_exact(&mut buffer).now_or_never().expect("the turn goes on").unwrap();
+            for _ in 0..MAX_READ / buffer.len() {
+                io.read_exact(&mut buffer).now_or_never().expect("the turn may read more").unwrap();
             }
             assert!(Pin::new(&mut io).poll_read(&mut cx, &mut ReadBuf::new(&mut buffer)).is_pending());
             assert!(woken.0.swap(false, Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! ConnectionLimit for connections: how many there may be, in all and from one address.
+//! The limits on open connections: in total, and from one address.
 
 use std::{
     collections::HashMap,
@@ -7,101 +7,102 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::caller::counted;
+use crate::caller::network;
 
-/// The places of one server.
+/// Minimum interval between warnings about refused connections, so that refused clients cannot fill the log.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Counts the open connections of a server.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
-    most: usize,
-    most_per_address: usize,
+    max: usize,
+    max_per_address: usize,
     limit_loopback: bool,
-    taken: Mutex<Taken>,
+    open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    /// Only of addresses that hold some.
+struct Open {
+    total: usize,
+    /// Only of addresses with open connections.
     by_address: HashMap<IpAddr, usize>,
-    told_at: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
-/// It is said at most once in so long that there is no place: whoever is refused cannot fill the log.
-const QUIET: Duration = Duration::from_secs(60);
-
-/// The place of one connection, until it is dropped.
+/// The place of one connection among the open ones, until it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
-    places: Arc<ConnectionLimit>,
-    /// Under which address it is counted, if that is limited.
-    counted: Option<IpAddr>,
+    limit: Arc<ConnectionLimit>,
+    /// The address or network under which it is counted. `None` if that is not limited.
+    address: Option<IpAddr>,
+}
+
+/// A limit is reached.
+#[derive(Debug)]
+struct Full {
+    limit: usize,
+    /// The address whose limit it is. `None` for the total.
+    address: Option<IpAddr>,
+    /// Whether a warning is due.
+    warn: bool,
 }
 
 impl ConnectionLimit {
-    pub(super) fn new(most: usize, most_per_address: usize, limit_loopback: bool) -> Arc<Self> {
-        Arc::new(Self { most, most_per_address, limit_loopback, taken: Mutex::default() })
+    pub(super) fn new(max: usize, max_per_address: usize, limit_loopback: bool) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, limit_loopback, open: Mutex::default() })
     }
 
-    /// A place for a connection from there, or none and a word in the log.
-    pub(super) fn take(self: &Arc<Self>, peer: SocketAddr) -> Option<ConnectionPermit> {
-        let limited = self.limit_loopback || !peer.ip().to_canonical().is_loopback();
-        let counted = limited.then(|| counted(peer.ip()));
-        match self.count(counted, Instant::now()) {
-            Ok(()) => return Some(ConnectionPermit { places: Arc::clone(self), counted }),
-            Err(Full { tell: false, .. }) => {}
-            Err(Full { limit, from: None, .. }) => {
-                tracing::warn!(%peer, limit, "refusing connections: there are as many as may be");
+    /// Counts a connection from `peer`. If a limit is reached, returns `None` and logs a warning when one is due.
+    pub(super) fn acquire(self: &Arc<Self>, peer: SocketAddr) -> Option<ConnectionPermit> {
+        let is_limited = self.limit_loopback || !peer.ip().to_canonical().is_loopback();
+        let address = is_limited.then(|| network(peer.ip()));
+        match self.count(address, Instant::now()) {
+            Ok(()) => return Some(ConnectionPermit { limit: Arc::clone(self), address }),
+            Err(Full { warn: false, .. }) => {}
+            Err(Full { limit, address: None, .. }) => {
+                tracing::warn!(%peer, limit, "refusing connections: the limit of open connections is reached");
             }
-            Err(Full { limit, from: Some(address), .. }) => {
-                tracing::warn!(%address, limit, "refusing connections: there are as many from there as may be");
+            Err(Full { limit, address: Some(address), .. }) => {
+                tracing::warn!(%address, limit, "refusing connections: the limit of open connections from this address is reached");
             }
         }
         None
     }
 
-    fn count(&self, counted: Option<IpAddr>, now: Instant) -> Result<(), Full> {
-        let mut taken = self.taken();
-        let from_there = counted.and_then(|address| taken.by_address.get(&address).copied()).unwrap_or_default();
-        let full = if taken.all >= self.most {
-            Some((self.most, None))
+    fn count(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Full> {
+        let mut open = self.open();
+        let from_address = address.and_then(|address| open.by_address.get(&address).copied()).unwrap_or_default();
+        let full = if open.total >= self.max {
+            Some((self.max, None))
         } else {
-            (from_there >= self.most_per_address).then_some((self.most_per_address, counted))
+            (from_address >= self.max_per_address).then_some((self.max_per_address, address))
         };
-        if let Some((limit, from)) = full {
-            let tell = taken.told_at.is_none_or(|told_at| now.saturating_duration_since(told_at) >= QUIET);
-            taken.told_at = if tell { Some(now) } else { taken.told_at };
-            return Err(Full { limit, from, tell });
+        if let Some((limit, address)) = full {
+            let warn = open.warned_at.is_none_or(|at| now.saturating_duration_since(at) >= WARNING_INTERVAL);
+            open.warned_at = if warn { Some(now) } else { open.warned_at };
+            return Err(Full { limit, address, warn });
         }
-        taken.all += 1;
-        if let Some(address) = counted {
-            taken.by_address.insert(address, from_there + 1);
+        open.total += 1;
+        if let Some(address) = address {
+            open.by_address.insert(address, from_address + 1);
         }
         Ok(())
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// There is no place.
-#[derive(Debug)]
-struct Full {
-    limit: usize,
-    /// The limit is that of this address.
-    from: Option<IpAddr>,
-    tell: bool,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all -= 1;
-        let Some(address) = self.counted else { return };
-        if let Some(held) = taken.by_address.get_mut(&address) {
-            *held -= 1;
-            if *held == 0 {
-                taken.by_address.remove(&address);
+        let mut open = self.limit.open();
+        open.total -= 1;
+        let Some(address) = self.address else { return };
+        if let Some(count) = open.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&address);
             }
         }
     }
@@ -116,50 +117,50 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_places_and_all_addresses_together_have_theirs() {
-        let places = ConnectionLimit::new(4, 2, false);
-        let first = places.take(at("192.0.2.1")).unwrap();
-        let _second = places.take(at("::ffff:192.0.2.1")).unwrap();
-        assert!(places.take(at("192.0.2.1")).is_none(), "the same address, however it is written");
-        let _network = [places.take(at("2001:db8::1")).unwrap(), places.take(at("2001:db8::2")).unwrap()];
-        assert!(places.take(at("192.0.2.2")).is_none(), "as many as may be in all");
+    fn connections_are_limited_by_address_and_in_total() {
+        let limit = ConnectionLimit::new(4, 2, false);
+        let first = limit.acquire(at("192.0.2.1")).unwrap();
+        let _second = limit.acquire(at("::ffff:192.0.2.1")).unwrap();
+        assert!(limit.acquire(at("192.0.2.1")).is_none(), "the same address in another notation");
+        let _network = [limit.acquire(at("2001:db8::1")).unwrap(), limit.acquire(at("2001:db8::2")).unwrap()];
+        assert!(limit.acquire(at("192.0.2.2")).is_none(), "the limit of all addresses");
         drop(first);
-        assert!(places.take(at("2001:db8::3")).is_none(), "one network has what one address has");
-        assert!(places.take(at("192.0.2.1")).is_some());
+        assert!(limit.acquire(at("2001:db8::3")).is_none(), "one network counts as one address");
+        assert!(limit.acquire(at("192.0.2.1")).is_some());
     }
 
     #[test]
-    fn nothing_is_kept_of_an_address_that_holds_no_place() {
-        let places = ConnectionLimit::new(2, 1, true);
-        let place = places.take(at("127.0.0.1")).unwrap();
-        assert!(places.take(at("127.0.0.1")).is_none());
-        assert_eq!(places.taken().by_address.len(), 1);
-        drop(place);
-        let taken = places.taken();
-        assert_eq!((taken.all, taken.by_address.len()), (0, 0));
+    fn an_address_without_open_connections_uses_no_memory() {
+        let limit = ConnectionLimit::new(2, 1, true);
+        let permit = limit.acquire(at("127.0.0.1")).unwrap();
+        assert!(limit.acquire(at("127.0.0.1")).is_none());
+        assert_eq!(limit.open().by_address.len(), 1);
+        drop(permit);
+        let open = limit.open();
+        assert_eq!((open.total, open.by_address.len()), (0, 0));
     }
 
     #[test]
-    fn loopback_is_limited_only_if_it_is_said() {
-        for (limit, expected) in [(false, 3), (true, 1)] {
+    fn loopback_is_limited_only_if_it_is_configured() {
+        for (limit_loopback, expected) in [(false, 3), (true, 1)] {
             for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
-                let places = ConnectionLimit::new(10, 1, limit);
-                let taken: Vec<_> = (0..3).filter_map(|_| places.take(at(address))).collect();
-                assert_eq!(taken.len(), expected, "{address}");
+                let limit = ConnectionLimit::new(10, 1, limit_loopback);
+                let acquired: Vec<_> = (0..3).filter_map(|_| limit.acquire(at(address))).collect();
+                assert_eq!(acquired.len(), expected, "{address}");
             }
         }
     }
 
     #[test]
-    fn refusals_are_told_once_a_minute_however_places_come_and_go() {
-        let places = ConnectionLimit::new(10, 1, false);
+    fn refusals_are_logged_at_most_once_a_minute() {
+        let limit = ConnectionLimit::new(10, 1, false);
         let address = Some("192.0.2.1".parse().unwrap());
         let began = Instant::now();
-        let tells = |seconds| places.count(address, began + Duration::from_secs(seconds)).map_err(|full| full.tell);
-        assert_eq!([tells(0), tells(0), tells(59)], [Ok(()), Err(true), Err(false)]);
-        drop(ConnectionPermit { places: Arc::clone(&places), counted: address });
-        assert_eq!([tells(59), tells(59), tells(60)], [Ok(()), Err(false), Err(true)]);
-        let other = places.count(Some("192.0.2.2".parse().unwrap()), began);
-        assert!(other.is_ok(), "another's place");
+        let warns = |seconds| limit.count(address, began + Duration::from_secs(seconds)).map_err(|full| full.warn);
+        assert_eq!([warns(0), warns(0), warns(59)], [Ok(()), Err(true), Err(false)]);
+        drop(ConnectionPermit { limit: Arc::clone(&limit), address });
+        assert_eq!([warns(59), warns(59), warns(60)], [Ok(()), Err(false), Err(true)]);
+        let other = limit.count(Some("192.0.2.2".parse().unwrap()), began);
+        assert!(other.is_ok(), "another address");
     }
 }

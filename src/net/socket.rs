@@ -1,4 +1,4 @@
-//! A connection's socket, with a deadline at its beginning and a patient end.
+//! A connection's socket, with a deadline for its first bytes and a lingering close.
 
 use std::{
     future::Future,
@@ -13,15 +13,15 @@ use tokio::{
     time::Sleep,
 };
 
-/// The length of HTTP/2's connection preface (RFC 9113, section 3.4), below which hyper does not yet know which HTTP is spoken.
+/// Length of HTTP/2's connection preface (RFC 9113, section 3.4), in bytes. hyper needs it to tell HTTP/1 from HTTP/2.
 const PREFACE: usize = 24;
 
-/// How long a closing connection goes on reading. A socket that is closed with something unread is reset, and the reset takes away what the
-/// peer has not read yet: the last messages, and the status (RFC 9112, section 9.6).
+/// How long a closing connection continues to read. A socket that is closed with unread data is reset, and the reset discards what the peer has
+/// not read yet: the last messages, and the status (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Reads fail when the deadline passes before the first bytes are there. Shutting down lasts until the peer has closed too, or has had its
-/// time to.
+/// A socket whose reads fail if the first bytes do not arrive before a deadline. A shutdown completes when the peer has closed too, or after
+/// [`LINGER`].
 #[derive(Debug)]
 pub(super) struct Socket<I> {
     io: I,
@@ -78,7 +78,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         let mut unread = [0; 4096];
         while deadline.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut unread);
-            // The peer has closed, in whatever way: it has read what it wanted.
+            // The peer has closed, gracefully or not.
             if ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
                 break;
             }

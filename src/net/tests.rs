@@ -1,11 +1,14 @@
-//! What a request knows of its connection's other end.
+//! The peer that a request finds in its extensions.
 
-use std::{convert::Infallible, fs};
+use std::{convert::Infallible, fs, net::SocketAddr, sync::Arc, time::Duration};
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tokio_rustls::{
@@ -18,6 +21,7 @@ use tokio_rustls::{
 };
 
 use super::*;
+use crate::{caller::Peer, lifecycle::RequestHandle};
 
 /// A server that answers with who it believes the caller to be.
 struct Mirror {
@@ -49,11 +53,15 @@ impl Mirror {
         };
         let service = tower::service_fn(|request: Request<Incoming>| async move {
             let Peer { address, certificate } = request.extensions().get::<Peer>().unwrap();
-            let body = axum::body::Body::from(format!("[{address} {certificate:?}]"));
+            let number = request.extensions().get::<RequestHandle>().unwrap().id().number;
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
+            }
+            let body = axum::body::Body::from(format!("[{address} {certificate:?}]#{number}"));
             Ok::<_, Infallible>(Response::new(body))
         });
         let tasks = Tasks::default();
-        let accept = tokio::spawn(serve(listener, service, |_| http::HeaderMap::new(), settings, tls, tasks.clone()));
+        let accept = tokio::spawn(serve(listener, service, settings, tls, tasks.clone()));
         Self { address, tasks, accept }
     }
 
@@ -115,6 +123,27 @@ async fn every_request_knows_the_address_it_comes_from() {
     let mirror = Mirror::start(None).await;
     let answer = asked_twice(mirror.connect().await).await;
     assert_eq!(answer.matches("[127.0.0.1 None]").count(), 2, "{answer}");
+    mirror.end().await;
+}
+
+#[tokio::test]
+async fn requests_of_one_http_1_connection_have_handles_of_their_own() {
+    let mirror = Mirror::start(None).await;
+    let answer = asked_twice(mirror.connect().await).await;
+    assert!(answer.contains("]#1") && answer.contains("]#2"), "{answer}");
+    mirror.end().await;
+}
+
+#[tokio::test]
+async fn aborting_an_http_1_request_closes_its_connection() {
+    let mirror = Mirror::start(None).await;
+    let mut io = mirror.connect().await;
+    io.write_all(b"GET /never HTTP/1.1\r\nHost: here\r\n\r\n").await.unwrap();
+    // Reaches the request whether it has begun or not.
+    mirror.tasks.requests.abort();
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "");
     mirror.end().await;
 }
 

@@ -1,5 +1,6 @@
-//! TLS: the certificate that the server shows, and the clients that it takes by theirs. The files may be replaced while it runs: new
-//! connections see what is in them now, running ones are left alone.
+//! TLS: the server's certificate, and the verification of clients' certificates.
+//!
+//! The files may be replaced while the server runs. New connections use the new ones; open connections are not affected.
 
 mod files;
 mod name;
@@ -21,11 +22,11 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, socket::Socket};
+use super::{BoxError, socket::Socket};
 use files::Digest;
 pub use files::{TlsError, TlsFiles};
 
-/// The files and what was last read from them. Cheap to clone.
+/// The files, and the configuration that was last read from them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls(Arc<State>);
 
@@ -33,7 +34,7 @@ pub(crate) struct Tls(Arc<State>);
 struct State {
     files: TlsFiles,
     current: RwLock<Current>,
-    asked: Notify,
+    requested: Notify,
 }
 
 #[derive(Debug)]
@@ -43,46 +44,46 @@ struct Current {
 }
 
 impl Tls {
-    /// Reads the files for the first time.
+    /// Reads the files.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let contents = files.read()?;
         let current = Current { read: contents.digest(), config: Arc::new(files.parse(&contents)?) };
         files.warn_of_others();
         let (files, current) = (files.clone(), RwLock::new(current));
-        Ok(Self(Arc::new(State { files, current, asked: Notify::new() })))
+        Ok(Self(Arc::new(State { files, current, requested: Notify::new() })))
     }
 
-    /// Asks [`watch`](Self::watch) to look at the files now.
+    /// Makes [`watch`](Self::watch) read the files now.
     pub(crate) fn reload(&self) {
-        self.0.asked.notify_one();
+        self.0.requested.notify_one();
     }
 
-    /// Looks at the files again and again, until the drain. Where they cannot be used, what was read before stays, and the log says why:
-    /// once, as long as it is the same, unless it was asked.
+    /// Reads the files again at every `every`, until the drain. If they cannot be used, the previous configuration stays and the error is
+    /// logged: only once while it stays the same, but always after [`reload`](Self::reload).
     pub(crate) async fn watch(self, every: Duration, drain: CancellationToken) {
-        let mut complaint = None;
+        let mut last_error = None;
         loop {
-            let asked = tokio::select! {
+            let requested = tokio::select! {
                 () = drain.cancelled() => return,
-                () = self.0.asked.notified() => true,
+                () = self.0.requested.notified() => true,
                 () = sleep(every) => false,
             };
             let tls = self.clone();
-            // Fails only if the runtime is going down.
-            let Ok(looked) = spawn_blocking(move || tls.look()).await else { return };
-            complaint = match looked {
+            // Fails only if the runtime is shutting down.
+            let Ok(refreshed) = spawn_blocking(move || tls.refresh()).await else { return };
+            last_error = match refreshed {
                 Ok(changed) => {
                     if changed {
-                        tracing::info!("new connections get the new certificate");
-                    } else if asked {
-                        tracing::info!("the certificate is as it was");
+                        tracing::info!("new connections use the new certificate");
+                    } else if requested {
+                        tracing::info!("the certificate has not changed");
                     }
                     None
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    if asked || complaint.as_ref() != Some(&error) {
-                        tracing::warn!(error, "new connections get the certificate of before");
+                    if requested || last_error.as_ref() != Some(&error) {
+                        tracing::warn!(error, "cannot load the new certificate; new connections use the previous one");
                     }
                     Some(error)
                 }
@@ -90,9 +91,9 @@ impl Tls {
         }
     }
 
-    /// Reads the files, and takes what is in them if it is new: all of them, or none. Two of one pair that do not fit, because one was
-    /// replaced and the other not yet, are an error of this look and not of the next.
-    fn look(&self) -> Result<bool, TlsError> {
+    /// Reads the files and uses them if they have changed: all of them, or none. Returns whether they have. A certificate and a key that do not
+    /// match, because only one of them has been replaced so far, are an error of this call and not of the next. Blocks on the file system.
+    fn refresh(&self) -> Result<bool, TlsError> {
         let State { files, current, .. } = &*self.0;
         let contents = files.read()?;
         let read = contents.digest();
@@ -109,21 +110,21 @@ impl Tls {
         Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
-    /// Makes a connection a secret one, in so much time: with whom its client's certificate names, if it had to show one.
+    /// Performs the TLS handshake; fails after `within`. Returns the name in the client's certificate, if the client had to present one.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
         within: Duration,
-    ) -> Result<(Box<TlsStream<TcpStream>>, Option<Arc<str>>), Fault> {
+    ) -> Result<(Box<TlsStream<TcpStream>>, Option<Arc<str>>), BoxError> {
         let handshake = TlsAcceptor::from(self.config()).accept(stream).into_fallible();
         let stream = match timeout(within, handshake).await {
             Ok(Ok(stream)) => Box::new(stream),
             Ok(Err((error, stream))) => {
-                // The alert says why, to a client that gets it.
+                // Lets the client receive the alert that explains the failure.
                 close(stream).await;
                 return Err(error.into());
             }
-            Err(_) => return Err("the TLS handshake took too long".into()),
+            Err(_) => return Err("the TLS handshake did not complete in time".into()),
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         match certificate.map(|certificate| name::of(certificate)).transpose() {
@@ -136,7 +137,7 @@ impl Tls {
     }
 }
 
-/// Ends a connection that nobody was let in by.
+/// Closes a connection after a failed handshake.
 async fn close(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut socket = Socket::new(stream, Duration::ZERO);
     _ = poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await;

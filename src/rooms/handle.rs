@@ -64,7 +64,7 @@ impl Rooms {
     ) -> Result<(), Error> {
         rights::check(caller, Operation::Type, &room)?;
         rights::check_speaker(caller, &user_id)?;
-        self.signals.signal(room, Signal::Typing { user_id, stream: stream.number() });
+        self.signals.signal(room, Signal::Typing { user_id, stream: stream.id() });
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ pub struct UserMismatch(pub String);
 /// Returns whether the caller may do this in this room.
 pub(super) fn check(caller: &Caller, _operation: Operation, _room: &RoomName) -> Result<(), Denied> {
     // The methods' rules refuse such calls earlier; a layer that is missing must not open the rooms.
-    if caller.standing == Standing::Nobody { Err(Denied::Unauthenticated) } else { Ok(()) }
+    if caller.standing == Standing::Anonymous { Err(Denied::Unauthenticated) } else { Ok(()) }
 }
 
 /// Returns the user id under which the caller acts, given the one that it claims; empty if it claims none. A claimed id is accepted
@@ -85,10 +85,10 @@ mod tests {
     fn a_caller_that_no_layer_has_authenticated_may_do_nothing() {
         let room = RoomName::default();
         let may = |standing, operation| check(&Caller { standing, ..Caller::default() }, operation, &room).is_ok();
-        let known = Standing::Somebody { user: None, admin: false };
+        let known = Standing::Authenticated { user: None, admin: false };
         for operation in [Operation::Join, Operation::Publish, Operation::Type, Operation::ReadHistory, Operation::List]
         {
-            let granted = [Standing::Open, known, Standing::Nobody].map(|standing| may(standing, operation));
+            let granted = [Standing::Open, known, Standing::Anonymous].map(|standing| may(standing, operation));
             assert_eq!(granted, [true, true, false], "{operation:?}");
         }
     }

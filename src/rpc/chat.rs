@@ -14,7 +14,7 @@ use super::{
     chat_request::{self, InvalidChat, Rules},
     chat_stream::{ChatRequests, ChatStream, ChatStreamParts, InflightLimits},
     codec::{ChatDecoder, RequestDecoder},
-    compression,
+    compression, handle,
     status::Failure,
     stream_limit::{StreamLimit, StreamPermit},
 };
@@ -31,12 +31,6 @@ use crate::{
 
 /// The metadata that names the rooms in which a Chat stream starts.
 const ROOMS_HEADER: &str = "rialto-rooms";
-
-/// The path of Chat.
-pub(crate) const CHAT_PATH: &str = "/user.UserService/Chat";
-
-/// The path of Subscribe.
-pub(crate) const SUBSCRIBE_PATH: &str = "/rialto.v1.ChatService/Subscribe";
 
 /// What the services are made of.
 #[derive(Debug, Clone)]
@@ -59,9 +53,10 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
         let joins = rooms.into_iter().map(|room| (room, JoinOptions::default())).collect();
         let limit = Some(method.settings.chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
+        let stream = handle(request.extensions());
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
         let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
-        method.start(caller, permit, Some(requests), joins).await
+        method.start(caller, stream, permit, Some(requests), joins).await
     })
 }
 
@@ -71,6 +66,7 @@ pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Futur
         let caller = caller(request.extensions());
         let limit = Some(method.settings.frame_bytes);
         let encoding = compression::of_request(request.headers())?;
+        let stream = handle(request.extensions());
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
         // Before the request has arrived, which may take long: the call counts as a stream, and a drain does not wait for it.
         let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
@@ -78,7 +74,7 @@ pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Futur
         let arrived = method.parts.draining.run_until_cancelled(requests.message()).await;
         let wanted = arrived.ok_or_else(Failure::draining)??;
         let joins = joins_of(wanted.unwrap_or_default(), max)?;
-        method.start(caller, permit, None, joins).await
+        method.start(caller, stream, permit, None, joins).await
     })
 }
 
@@ -138,11 +134,11 @@ impl Method {
     async fn start(
         &self,
         caller: Caller,
+        stream: RequestHandle,
         permit: StreamPermit,
         requests: Option<ChatRequests>,
         joins: Vec<(RoomName, JoinOptions)>,
     ) -> Result<ChatStream, Status> {
-        let stream = RequestHandle::current();
         let joined = join_all(&self.parts.rooms, &caller, &stream, joins).await;
         let subscription = joined.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
         let Settings { text_bytes, inflight_per_stream, inflight_bytes_per_stream, .. } = self.settings;

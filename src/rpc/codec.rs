@@ -1,4 +1,4 @@
-//! How requests are read, where tonic's own way would end a stream too early or not tell an end from a reset.
+//! Decoding of requests, where tonic's own would end a stream at the first bad message, or mistake a reset for the end of a request.
 
 mod framing;
 
@@ -23,7 +23,7 @@ use crate::proto::user::ChatMessage;
 pub(crate) use framing::Unfinished;
 use framing::{Framing, Full};
 
-/// The codec of the generated servers: a frame that does not decode is INVALID_ARGUMENT with details, not INTERNAL.
+/// The codec of the generated servers. A message that does not decode is INVALID_ARGUMENT with details, and not INTERNAL.
 #[derive(Debug)]
 pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// Decodes a request, or fails the call.
+/// Decodes requests. One that does not decode fails the call.
 #[derive(Debug)]
 pub(crate) struct RequestDecoder<U>(PhantomData<U>);
 
@@ -71,7 +71,7 @@ impl<U: Message + Default> Decoder for RequestDecoder<U> {
     }
 }
 
-/// Decodes chat messages; one that does not decode is an item, after which the stream goes on.
+/// Decodes chat messages. One that does not decode is an item of the stream, which continues.
 #[derive(Debug, Default)]
 pub(crate) struct ChatDecoder;
 
@@ -84,7 +84,7 @@ impl Decoder for ChatDecoder {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // Chat messages are small, and streams are many: tonic's 8 KiB a stream would be most of a stream's memory.
+        // Chat messages are small and streams are many: tonic's default of 8 KiB would be most of a stream's memory.
         BufferSettings::new(1024, 32 * 1024)
     }
 }
@@ -93,31 +93,31 @@ fn refused(error: RequestError) -> Status {
     Failure::from(error).into()
 }
 
-/// Consumes the frame also when it fails, so that what is read next begins a frame.
+/// Decodes a frame, and consumes all of it even if that fails, so that the next read begins at the next frame.
 fn decode_whole<M: Message + Default>(frame: &mut DecodeBuf<'_>) -> Result<M, DecodeError> {
     let decoded = M::decode(&mut *frame);
     frame.advance(frame.remaining());
     decoded
 }
 
-/// A request body whose end is a half-close or an error, never a reset in disguise.
+/// A request body that ends at the client's half-close and fails at a reset.
 ///
-/// hyper ends a body on `RST_STREAM(NO_ERROR)` as if it were complete, and tonic takes `CANCEL` for the end of the messages. Both are told
-/// from a half-close here: only that one has END_STREAM (RFC 9113, section 8.1).
+/// hyper ends a body on `RST_STREAM(NO_ERROR)` as if it were complete, and tonic treats `CANCEL` as the end of the messages. Only a half-close
+/// has END_STREAM (RFC 9113, section 8.1).
 #[derive(Debug)]
 pub(crate) struct HalfClose<B> {
     body: B,
     framing: Framing,
-    /// The share of what the server waits for.
+    /// What this request holds of the budget for incomplete messages.
     unfinished: Unfinished,
-    /// HTTP/1 has no resets: hyper itself fails a body that is cut short there.
-    may_be_reset: bool,
+    /// Whether the request came by HTTP/2. HTTP/1 has no resets: hyper fails a truncated body itself.
+    is_http_2: bool,
 }
 
 impl<B> HalfClose<B> {
     pub(crate) fn wrap(request: Request<B>, unfinished: Unfinished) -> Request<Self> {
-        let may_be_reset = request.version() == Version::HTTP_2;
-        request.map(|body| Self { body, framing: Framing::default(), unfinished, may_be_reset })
+        let is_http_2 = request.version() == Version::HTTP_2;
+        request.map(|body| Self { body, framing: Framing::default(), unfinished, is_http_2 })
     }
 }
 
@@ -134,17 +134,17 @@ where
                 if let Some(data) = frame.data_ref() {
                     self.framing.advance(data);
                     let Self { framing, unfinished, .. } = &mut *self;
-                    if let Err(Full { limit }) = unfinished.wait_for(framing) {
+                    if let Err(Full { limit }) = unfinished.reserve(framing) {
                         let full = RequestError::TooManyIncompleteMessages { limit };
                         return Poll::Ready(Some(Err(refused(full))));
                     }
                 }
-                // tonic looks no further than the trailers.
-                let cut = frame.is_trailers() && self.framing.is_inside();
-                Some(if cut { Err(refused(RequestError::Truncated)) } else { Ok(frame) })
+                // tonic ignores what is missing before trailers.
+                let is_truncated = frame.is_trailers() && self.framing.is_inside();
+                Some(if is_truncated { Err(refused(RequestError::Truncated)) } else { Ok(frame) })
             }
             Some(Err(_)) => Some(Err(refused(RequestError::Reset))),
-            None if self.may_be_reset && !self.body.is_end_stream() => Some(Err(refused(RequestError::Reset))),
+            None if self.is_http_2 && !self.body.is_end_stream() => Some(Err(refused(RequestError::Reset))),
             None if self.framing.is_inside() => Some(Err(refused(RequestError::Truncated))),
             None => None,
         })

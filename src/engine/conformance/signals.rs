@@ -1,10 +1,13 @@
 //! Clauses of `Signals`.
 
 use super::support::{TestEngine, append, read_all, room};
-use crate::engine::{FeedItem, Signal};
+use crate::{
+    engine::{FeedItem, Signal},
+    types::StreamId,
+};
 
-fn typing(stream: u64) -> Signal {
-    Signal::Typing { user_id: "ada".into(), stream }
+fn typing(number: u64) -> Signal {
+    Signal::Typing { user_id: "ada".into(), stream: StreamId { node: 1, number } }
 }
 
 pub(crate) async fn signals_come_out_of_the_feed_and_are_not_in_the_log(store: impl TestEngine) {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     proto::user::{self, ChatMessage, chat_message::Event},
-    types::RoomName,
+    types::{RoomName, StreamId},
 };
 
 const USERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "fay"];
@@ -191,7 +191,7 @@ impl World {
             }
             Step::Unlisten if self.clients.is_empty() => {}
             Step::Unlisten => drop(self.clients.remove(0)),
-            Step::Type(who) => self.presence.typing(USERS[who].into(), 0, self.now),
+            Step::Type(who) => self.presence.typing(USERS[who].into(), StreamId { node: 0, number: 0 }, self.now),
             Step::Pass(time) => self.pass(time),
         }
         self.receive();

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use crate::{
     batch,
     proto::user::{self, ChatMessage, Typing, chat_message::Event},
-    types::RoomName,
+    types::{RoomName, StreamId},
 };
 
 /// Framed events for the listeners of a room.
@@ -15,7 +15,7 @@ pub(in crate::hub) enum Report {
     /// For every listener.
     Presence(Bytes),
     /// For every listener but the stream on which the user types.
-    Typing { stream: u64, frame: Bytes },
+    Typing { stream: StreamId, frame: Bytes },
 }
 
 /// One listener's end of the reports of a room.

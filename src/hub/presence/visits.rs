@@ -8,7 +8,7 @@ use super::{
     COUNT_EVERY, Presence,
     listing::{Listing, REMEMBERED},
 };
-use crate::types::RoomName;
+use crate::types::{RoomName, StreamId};
 
 const MEMBERS: usize = 20_000;
 const PRESENCE_MAX: usize = 200;
@@ -66,7 +66,7 @@ fn in_a_room_of_20_000_members_no_operation_visits_a_member() {
         world.leave(MEMBERS);
         world.presence.enter(None, world.now);
         world.presence.leave(None, world.now);
-        world.presence.typing("ada".into(), 0, world.now);
+        world.presence.typing("ada".into(), StreamId { node: 0, number: 0 }, world.now);
         world.pass(COUNT_EVERY);
     });
     assert_eq!(visits, 0, "joins and leaves");

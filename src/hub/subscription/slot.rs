@@ -265,7 +265,7 @@ impl Slot {
                 Listening::Reports(reports) => match Pin::new(reports).poll_next(cx) {
                     Poll::Pending => return None,
                     Poll::Ready(Some(Ok(Report::Presence(frames)))) => return Some(frames),
-                    Poll::Ready(Some(Ok(Report::Typing { stream: own, .. }))) if own == stream.number() => {}
+                    Poll::Ready(Some(Ok(Report::Typing { stream: own, .. }))) if own == stream.id() => {}
                     Poll::Ready(Some(Ok(Report::Typing { frame, .. }))) => return Some(frame),
                     Poll::Ready(Some(Err(BroadcastStreamRecvError::Lagged(_)))) => {
                         let again = spawned(self.hub.clone().listen(self.room.clone()), || Err(Error::Stopped));

@@ -1,4 +1,4 @@
-//! The files of a certificate, and what is made of them.
+//! The files of a certificate, and the configuration that is parsed from them.
 
 use std::{
     fs, io,
@@ -17,75 +17,75 @@ use tokio_rustls::rustls::{
     server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier},
 };
 
-/// Where a server finds its certificate. All are PEM files.
+/// The files of a server's certificate, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The server's certificate, then those that lead to its root.
+    /// The server's certificate, followed by its chain.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The authorities of clients' certificates. Absent: clients need none.
+    /// The authorities that issue clients' certificates. `None`: clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why there is no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error(
-        "{file} cannot be read: {cause}; it was given for TLS, and must be there and readable for the server's user"
+        "{file} cannot be read: {cause}; it is configured for TLS, and must exist and be readable for the server's user"
     )]
     Unreadable {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// A file is not what a PEM file is. (What the parser says may have in it what stands in the file.)
-    #[error("{0} is not a whole PEM file: it is damaged, or cut off")]
+    /// A file is not valid PEM. The parser's error is left out, because it may quote the file.
+    #[error("{0} is not valid PEM: it is damaged or truncated")]
     Malformed(PathBuf),
-    /// A file that should have certificates has none.
+    /// A file has no certificate.
     #[error("there is no certificate in {0}: it must be a PEM file, with a line BEGIN CERTIFICATE")]
     NoCertificate(PathBuf),
-    /// A file that should have a key has none.
+    /// A file has no private key.
     #[error("there is no private key in {0}: it must be a PEM file, with a line BEGIN PRIVATE KEY (and not ENCRYPTED)")]
     NoKey(PathBuf),
-    /// Certificate and key are not of one pair.
+    /// Certificate and key do not match.
     #[error(
-        "the key in {key} does not fit the certificate in {cert}: {cause}; the server's own certificate must be the first there"
+        "the key in {key} does not match the certificate in {cert}: {cause}; the server's own certificate must be the first one in its file"
     )]
-    Misfit {
+    KeyMismatch {
         /// The file of the certificate.
         cert: PathBuf,
         /// The file of the key.
         key: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         cause: rustls::Error,
     },
-    /// A certificate cannot be that of an authority.
-    #[error("a certificate in {file} cannot be that of an authority: {cause}")]
+    /// A certificate is not one of an authority.
+    #[error("a certificate in {file} is not usable as an authority: {cause}")]
     BadAuthority {
-        /// Which file.
+        /// The file.
         file: PathBuf,
-        /// What the TLS library said.
+        /// The error of the TLS library.
         cause: rustls::Error,
     },
-    /// The TLS library does not take its own defaults.
+    /// The TLS library does not support its own defaults.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
-    /// The TLS library does not take the authorities.
+    /// The TLS library rejects the authorities.
     #[error("clients' certificates cannot be verified: {0}")]
     Verifier(#[from] VerifierBuilderError),
 }
 
-/// What was in the files at one time.
+/// The contents of the files at one time.
 pub(super) struct Contents {
     cert: Vec<u8>,
     key: Vec<u8>,
     client_ca: Option<Vec<u8>>,
 }
 
-/// By which contents are known again, without a second copy of the key.
+/// Tells whether contents have changed, without a second copy of the key.
 pub(super) type Digest = Vec<u8>;
 
 impl Contents {
@@ -109,14 +109,14 @@ impl TlsFiles {
         })
     }
 
-    /// What new connections are accepted by.
+    /// Parses the configuration of new connections.
     pub(super) fn parse(&self, contents: &Contents) -> Result<ServerConfig, TlsError> {
         let chain = certificates(&self.cert, &contents.cert)?;
         let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|cause| match cause {
             pem::Error::NoItemsFound => TlsError::NoKey(self.key.clone()),
             _ => TlsError::Malformed(self.key.clone()),
         })?;
-        // Named, because the process may have other users of rustls, with defaults of their own.
+        // Explicit, because other users of rustls in the process may set a default.
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -133,21 +133,21 @@ impl TlsFiles {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let misfit = |cause| TlsError::Misfit { cert: self.cert.clone(), key: self.key.clone(), cause };
-        let mut config = builder.with_single_cert(chain, key).map_err(misfit)?;
+        let mismatch = |cause| TlsError::KeyMismatch { cert: self.cert.clone(), key: self.key.clone(), cause };
+        let mut config = builder.with_single_cert(chain, key).map_err(mismatch)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         if authorities.is_some() {
-            // Or somebody could come back on a certificate that is good no longer.
+            // Otherwise a client could resume a session after its certificate has become invalid.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
         Ok(config)
     }
 
-    /// Says in the log that more than the server's user and group may read the key.
+    /// Warns if users other than the server's user and group can access the key.
     pub(super) fn warn_of_others(&self) {
         if fs::metadata(&self.key).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
-            tracing::warn!(file = %self.key.display(), "everybody on this machine may use the private key: chmod o= it");
+            tracing::warn!(file = %self.key.display(), "every user of this machine can access the private key: run chmod o= on it");
         }
     }
 }

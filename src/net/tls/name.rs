@@ -1,22 +1,22 @@
-//! Whom a client's certificate names.
+//! The name in a client's certificate.
 
 use std::sync::Arc;
 
-/// Bytes of a name, as of any user id.
+/// Maximum size of a name, in bytes: that of a user id.
 const NAME_BYTES: usize = 128;
 
-/// A certificate does not name one that could be a caller.
+/// Why a certificate cannot identify a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadName {
-    /// It is none.
+    /// It is not an X.509 certificate.
     #[error("the client's certificate does not parse")]
     Certificate,
-    /// There is no common name in its subject, or more than one.
-    #[error("the client's certificate has no common name, or several")]
+    /// Its subject does not have exactly one common name.
+    #[error("the subject of the client's certificate must have exactly one common name")]
     NotOne,
-    /// The common name is no text that is 1 to 128 bytes long and without control characters.
+    /// The common name is not valid as a user id.
     #[error(
-        "the common name of the client's certificate is not 1 to {NAME_BYTES} bytes of text without control characters"
+        "the common name of the client's certificate must be 1 to {NAME_BYTES} bytes of text without control characters"
     )]
     Text,
 }
@@ -44,7 +44,7 @@ mod tests {
         params.distinguished_name.remove(DnType::CommonName);
         params.distinguished_name.push(DnType::OrganizationName, "a house");
         for (n, value) in values.into_iter().enumerate() {
-            // A name holds each type once; that of the second is the same in other words.
+            // rcgen holds each type once, so the second common name is given by its object identifier.
             let kind = if n == 0 { DnType::CommonName } else { DnType::CustomDnType(vec![2, 5, 4, 3]) };
             params.distinguished_name.push(kind, value);
         }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_one_common_name() {
+    fn a_certificate_names_its_one_common_name() {
         for name in ["ada", "x", "Ada Lovelace", "šđč", &"x".repeat(128)] {
             assert_eq!(named([DnValue::Utf8String(name.into())]).as_deref(), Ok(name));
         }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nobody_or_more_than_one_is_refused() {
+    fn a_certificate_without_exactly_one_valid_name_is_refused() {
         assert_eq!(named([]), Err(BadName::NotOne));
         let two = ["ada", "eve"].map(|name| DnValue::Utf8String(name.into()));
         assert_eq!(named(two), Err(BadName::NotOne));

@@ -54,20 +54,20 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     folder.write("ca.pem", "");
     folder.refuses(&with_ca, &ca, "there is no certificate in");
     folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    folder.refuses(&with_ca, &ca, "cannot be that of an authority");
+    folder.refuses(&with_ca, &ca, "is not usable as an authority");
     Tls::load(&files).unwrap();
 
     let (cert, key) = pair();
     folder.write("server-key.pem", &key);
-    folder.refuses(&files, &files.key, "does not fit the certificate");
+    folder.refuses(&files, &files.key, "does not match the certificate");
     folder.write("server-key.pem", "");
     folder.refuses(&files, &files.key, "there is no private key in");
     folder.write("server-key.pem", &key[..key.len() / 2]);
-    folder.refuses(&files, &files.key, "is not a whole PEM file");
+    folder.refuses(&files, &files.key, "is not valid PEM");
     folder.write("server.pem", &key);
     folder.refuses(&files, &files.cert, "there is no certificate in");
     folder.write("server.pem", &cert[..cert.len() / 2]);
-    folder.refuses(&files, &files.cert, "is not a whole PEM file");
+    folder.refuses(&files, &files.cert, "is not valid PEM");
     fs::remove_file(&files.key).unwrap();
     folder.refuses(&files, &files.key, "cannot be read: No such file");
 }
@@ -77,19 +77,19 @@ fn certificate_and_key_change_together_or_not_at_all() {
     let folder = Folder::new();
     let tls = Tls::load(&folder.files()).unwrap();
     let first = tls.config();
-    assert!(!tls.look().unwrap(), "as it was");
+    assert!(!tls.refresh().unwrap(), "as it was");
 
     let (cert, key) = pair();
     folder.write("server.pem", cert);
-    assert!(matches!(tls.look(), Err(TlsError::Misfit { .. })));
+    assert!(matches!(tls.refresh(), Err(TlsError::KeyMismatch { .. })));
     assert!(Arc::ptr_eq(&tls.config(), &first));
     folder.write("server-key.pem", key);
-    assert!(tls.look().unwrap());
+    assert!(tls.refresh().unwrap());
     let second = tls.config();
     assert!(!Arc::ptr_eq(&second, &first));
 
     fs::remove_file(&folder.files().key).unwrap();
-    assert!(tls.look().is_err());
+    assert!(tls.refresh().is_err());
     assert!(Arc::ptr_eq(&tls.config(), &second));
 }
 
@@ -99,9 +99,9 @@ fn other_authorities_are_a_change_too() {
     folder.write("ca.pem", pair().0);
     let files = TlsFiles { client_ca: Some(folder.0.path().join("ca.pem")), ..folder.files() };
     let tls = Tls::load(&files).unwrap();
-    assert!(!tls.look().unwrap());
+    assert!(!tls.refresh().unwrap());
     folder.write("ca.pem", pair().0);
-    assert!(tls.look().unwrap());
+    assert!(tls.refresh().unwrap());
 }
 
 #[test]

@@ -1,23 +1,24 @@
-//! Where a request stands among its messages, and what the server keeps of those that have not come whole.
+//! The position of a request among its messages, and the budget for messages of which only a part has arrived.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Where a request stands among its length-prefixed messages: tonic takes a request that ends right behind a prefix for complete.
+/// The position of a request among its length-prefixed messages. tonic accepts a request that ends after a prefix as complete.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     prefix: [u8; PREFIX],
     prefix_len: usize,
     missing: usize,
-    /// Messages that have come whole.
-    whole: u64,
+    /// Number of messages that have arrived completely.
+    complete: u64,
 }
 
-/// A flag and the length, in network order.
+/// Size of a prefix: a flag and the length, in network byte order.
 const PREFIX: usize = 5;
 
 impl Framing {
+    /// Moves past received data.
     pub(super) fn advance(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             if self.prefix_len < PREFIX {
@@ -37,33 +38,35 @@ impl Framing {
                 self.missing -= taken;
                 if self.missing == 0 {
                     self.prefix_len = 0;
-                    self.whole += 1;
+                    self.complete += 1;
                 }
             }
         }
     }
 
-    /// Bytes that have come of a message that has come only in part.
+    /// Number of bytes that have arrived of an incomplete message. 0 between two messages.
     fn begun(&self) -> usize {
         let [_, length @ ..] = self.prefix;
         if self.prefix_len == PREFIX { u32::from_be_bytes(length) as usize - self.missing } else { 0 }
     }
 
+    /// Whether a message has begun and is not complete.
     pub(super) fn is_inside(&self) -> bool {
         self.prefix_len > 0
     }
 }
 
-/// Up to this, a message may come in pieces without being counted: most are smaller.
-const SMALL: usize = 8 * 1024;
+/// Number of bytes of an incomplete message that are not counted. Most messages are smaller.
+const UNCOUNTED: usize = 8 * 1024;
 
-/// What all requests together may have sent of messages without sending the rest: the decoder keeps it until then, for as long as the client
-/// likes. A clone is the share of one request.
+/// The budget of all requests for incomplete messages, which the decoder buffers for as long as the client does not send the rest. A clone is
+/// the share of one request.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     bytes: Arc<Semaphore>,
+    /// Bytes of the budget.
     limit: usize,
-    /// For the message behind so many whole ones.
+    /// What is reserved for the current message, which comes after this number of complete ones.
     held: Option<(u64, OwnedSemaphorePermit)>,
 }
 
@@ -73,7 +76,7 @@ impl Clone for Unfinished {
     }
 }
 
-/// There is no place for a message that has not come whole.
+/// The budget is used up.
 #[derive(Debug)]
 pub(super) struct Full {
     /// Bytes, of all requests.
@@ -81,18 +84,19 @@ pub(super) struct Full {
 }
 
 impl Unfinished {
+    /// A budget of `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self { bytes: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))), limit, held: None }
     }
 
-    /// Counts what has come of a message that is not whole, if it is much, and nothing of those before.
-    pub(super) fn wait_for(&mut self, framing: &Framing) -> Result<(), Full> {
+    /// Reserves what has arrived of the current message, if that is much, and releases what was reserved for previous ones.
+    pub(super) fn reserve(&mut self, framing: &Framing) -> Result<(), Full> {
         let begun = framing.begun();
-        if begun <= SMALL {
+        if begun <= UNCOUNTED {
             self.held = None;
             return Ok(());
         }
-        if self.held.as_ref().is_some_and(|(whole, _)| *whole != framing.whole) {
+        if self.held.as_ref().is_some_and(|(complete, _)| *complete != framing.complete) {
             self.held = None;
         }
         let has = self.held.as_ref().map_or(0, |(_, permit)| permit.num_permits());
@@ -101,7 +105,7 @@ impl Unfinished {
         let permit = Arc::clone(&self.bytes).try_acquire_many_owned(more).map_err(|_| full)?;
         match &mut self.held {
             Some((_, held)) => held.merge(permit),
-            held @ None => *held = Some((framing.whole, permit)),
+            held @ None => *held = Some((framing.complete, permit)),
         }
         Ok(())
     }
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_come_of_a_large_message_counts_until_it_is_whole() {
+    fn a_large_message_counts_until_it_is_complete() {
         let all = Unfinished::new(100_000);
         let begin = |length: u32| {
             let mut framing = Framing::default();
@@ -123,22 +127,22 @@ mod tests {
         let (mut two, mut of_two) = begin(60_000);
         for (sent, left) in [(8 * 1024, 100_000), (1, 100_000 - 8 * 1024 - 1), (41_807, 50_000)] {
             one.advance(&vec![0; sent]);
-            of_one.wait_for(&one).unwrap();
+            of_one.reserve(&one).unwrap();
             assert_eq!(all.bytes.available_permits(), left);
         }
         two.advance(&[0; 50_001]);
-        assert!(of_two.wait_for(&two).is_err());
-        // The first is whole, and another has begun with it: of that one counts only what has come.
+        assert!(of_two.reserve(&two).is_err());
+        // The first is complete and another has begun: only what has arrived of that one counts.
         one.advance(&[&[0; 150_000][..], &[0], &50_000_u32.to_be_bytes(), &[0; 10_000]].concat());
-        of_one.wait_for(&one).unwrap();
+        of_one.reserve(&one).unwrap();
         assert_eq!(all.bytes.available_permits(), 90_000);
-        of_two.wait_for(&two).unwrap();
+        of_two.reserve(&two).unwrap();
         drop((of_one, of_two));
         assert_eq!(all.bytes.available_permits(), 100_000);
     }
 
     #[test]
-    fn framing_knows_where_messages_end_however_they_are_cut() {
+    fn framing_finds_the_ends_of_messages_in_chunks_of_any_size() {
         let two_messages = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 9, 9];
         let whole = [8, 13];
         for step in 1..=two_messages.len() {
