@@ -1,6 +1,7 @@
 //! Rialto: a gRPC chat hub. One binary, one data file, many rooms.
 //!
-//! The parts, in the order of the arrows: a part uses those below its line, never one above or beside it (`tests/house.rs` checks it).
+//! `ARCHITECTURE.md` is the map of these modules. They are listed in the order of their dependencies: a module uses only those below its line
+//! (`tests/house.rs` enforces it).
 
 pub mod cli;
 
@@ -27,7 +28,7 @@ pub use rialto_proto as proto;
 
 pub mod types;
 
-// Leaves, for anyone.
+// Leaves, which any module may use.
 pub mod config;
 pub mod metrics;
 pub mod telemetry;
