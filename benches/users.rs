@@ -34,7 +34,7 @@ async fn create(count: usize) -> (Users, Vec<Uuid>) {
     let folder = tempfile::tempdir().unwrap();
     let (engine, _feeds) = support::open(folder.path());
     let (feed, changes) = mpsc::channel(1);
-    let (users, follower) = users::start(settings(), engine, changes, Arc::default()).await.unwrap();
+    let (users, follower) = users::start(Config::default().users, engine, changes, Arc::default()).await.unwrap();
 
     let everybody: Vec<_> = (0..count).map(|number| Arc::new(user(number))).collect();
     let ids = everybody.iter().map(|user| user.id).collect();
@@ -61,21 +61,6 @@ fn user(number: usize) -> User {
         revision: 1,
         created_at: now,
         updated_at: now,
-    }
-}
-
-fn settings() -> users::Settings {
-    let config = Config::default();
-    users::Settings {
-        batches: config.users.max_bulk_calls,
-        users_per_batch: config.users.max_users_per_call,
-        passwords_per_batch: config.users.max_passwords_per_call,
-        concurrent_hashes: config.users.max_concurrent_hashes,
-        concurrent_logins: config.users.max_concurrent_logins,
-        queued_hashes: config.users.max_queued_hashes,
-        queued_logins: config.users.max_queued_logins,
-        watchers: config.users.max_watchers,
-        waiting_changes: config.users.max_waiting_changes,
     }
 }
 

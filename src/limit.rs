@@ -10,4 +10,4 @@ mod rates;
 
 pub use layer::{Layer, by_address, by_caller};
 pub use rate::{Limited, Period};
-pub use rates::{RateLimits, Settings};
+pub use rates::RateLimits;

@@ -115,11 +115,11 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
     let (engine, feeds) = embedded::open(&settings::embedded(config, folder.clone()), Arc::clone(&metrics))?;
     let engine: Arc<dyn Engine> = engine;
     let (hub, hub_task) = hub::start(&settings::hub(config), engine.clone(), feeds.rooms, Arc::clone(&metrics));
-    let users = users::start(settings::users(config), engine.clone(), feeds.users, Arc::clone(&metrics));
+    let users = users::start(config.users.clone(), engine.clone(), feeds.users, Arc::clone(&metrics));
     let (users, users_task) = users.await?;
 
     let tasks = net::Tasks::default();
-    let limits = RateLimits::new(&settings::limit(config));
+    let limits = if config.auth.is_required() { RateLimits::new(&config.rates) } else { RateLimits::unlimited() };
     let auth_settings = settings::auth(config, &folder);
     let auth::Started { auth, sessions, tasks: auth_tasks } =
         auth::start(&auth_settings, engine.clone(), users.clone(), &tasks.drain)?;

@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        config,
         engine::{Retention, embedded},
         users::{NewUser, UserUpdate},
     };
@@ -183,20 +184,7 @@ mod tests {
             retention: Retention::default(),
         };
         let (engine, feeds) = embedded::open(&settings, Arc::default()).unwrap();
-        let users = |feed| {
-            let settings = users::Settings {
-                batches: 1,
-                users_per_batch: 1,
-                passwords_per_batch: 1,
-                concurrent_hashes: one,
-                concurrent_logins: one,
-                queued_hashes: 1,
-                queued_logins: 1,
-                watchers: 1,
-                waiting_changes: 1,
-            };
-            users::start(settings, engine.clone(), feed, Arc::default())
-        };
+        let users = |feed| users::start(config::Users::default(), engine.clone(), feed, Arc::default());
         let (current, _following) = users(feeds.users).await.unwrap();
         let ada = NewUser { username: "ada".into(), email: String::new(), password: "old".into() };
         let id = current.create(ada).await.unwrap().id.to_string();

@@ -3,39 +3,17 @@
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use super::rate::{Limited, Period, Rate};
-use crate::caller::{Caller, Peer, network};
-
-/// Rate limits. `None` disables a limit. IPv6 addresses are counted by their /64 network.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    /// Calls per second of one caller.
-    pub calls_per_caller: Option<NonZeroU32>,
-    /// Calls per second from one address.
-    pub calls_per_address: Option<NonZeroU32>,
-    /// Messages per second of one caller.
-    pub messages_per_caller: Option<NonZeroU32>,
-    /// Messages per second from one address.
-    pub messages_per_address: Option<NonZeroU32>,
-    /// Burst size of the limits above, in seconds of the sustained rate. 0 counts as 1.
-    pub burst_seconds: u32,
-    /// Login attempts per minute for one username.
-    pub logins_per_user: Option<NonZeroU32>,
-    /// Login attempts per minute for one username from one address.
-    pub logins_per_user_and_address: Option<NonZeroU32>,
-    /// Login attempts per minute from one address.
-    pub logins_per_address: Option<NonZeroU32>,
-    /// Attempts per hour to register a user from one address. Half of them may come at once.
-    pub registrations_per_address: Option<NonZeroU32>,
-    /// Counters of each limit, 8 bytes each.
-    pub counters: usize,
-}
+use crate::{
+    caller::{Caller, Peer, network},
+    config::{Limit, Rates},
+};
 
 /// All rate limits of a server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct RateLimits(Arc<Rates>);
+pub struct RateLimits(Arc<Counted>);
 
-#[derive(Debug)]
-struct Rates {
+#[derive(Debug, Default)]
+struct Counted {
     calls_per_caller: Option<Rate<str>>,
     calls_per_address: Option<Rate<IpAddr>>,
     messages_per_caller: Option<Rate<str>>,
@@ -47,21 +25,28 @@ struct Rates {
 }
 
 impl RateLimits {
+    /// Limits nothing, as in open mode.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self(Arc::default())
+    }
+
     /// Creates the limits, with all counters at zero.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Rates) -> Self {
         let make = Builder::new(settings);
-        Self(Arc::new(Rates {
-            calls_per_caller: make.per_second("calls of this caller", settings.calls_per_caller),
-            calls_per_address: make.per_second("calls from this address", settings.calls_per_address),
-            messages_per_caller: make.per_second("messages of this caller", settings.messages_per_caller),
-            messages_per_address: make.per_second("messages from this address", settings.messages_per_address),
-            logins_per_user: make.per_minute("logins of this user", settings.logins_per_user),
+        Self(Arc::new(Counted {
+            calls_per_caller: make.per_second("calls of this caller", settings.calls_per_second_per_caller),
+            calls_per_address: make.per_second("calls from this address", settings.calls_per_second_per_address),
+            messages_per_caller: make.per_second("messages of this caller", settings.messages_per_second_per_caller),
+            messages_per_address: make
+                .per_second("messages from this address", settings.messages_per_second_per_address),
+            logins_per_user: make.per_minute("logins of this user", settings.logins_per_minute_per_user),
             logins_per_user_and_address: make
-                .per_minute("logins of this user from this address", settings.logins_per_user_and_address),
-            logins_per_address: make.per_minute("logins from this address", settings.logins_per_address),
+                .per_minute("logins of this user from this address", settings.logins_per_minute_per_user_and_address),
+            logins_per_address: make.per_minute("logins from this address", settings.logins_per_minute_per_address),
             registrations_per_address: make
-                .per_hour("registrations from this address", settings.registrations_per_address),
+                .per_hour("registrations from this address", settings.registrations_per_hour_per_address),
         }))
     }
 
@@ -102,30 +87,30 @@ fn check<K: Hash + ?Sized>(rate: Option<&Rate<K>>, key: &K) -> Result<(), Limite
     rate.map_or(Ok(()), |rate| rate.check(key))
 }
 
-/// Makes the rates of one [`Settings`]; they differ in their burst.
+/// Makes the rates of one section; they differ in their burst.
 struct Builder {
     burst_seconds: NonZeroU32,
     counters: usize,
 }
 
 impl Builder {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Rates) -> Self {
         let burst_seconds = NonZeroU32::new(settings.burst_seconds).unwrap_or(NonZeroU32::MIN);
         Self { burst_seconds, counters: settings.counters }
     }
 
-    fn per_second<K: Hash + ?Sized>(&self, what: &'static str, limit: Option<NonZeroU32>) -> Option<Rate<K>> {
+    fn per_second<K: Hash + ?Sized>(&self, what: &'static str, limit: Limit) -> Option<Rate<K>> {
         let burst = |limit: NonZeroU32| limit.saturating_mul(self.burst_seconds);
-        limit.map(|limit| Rate::new(what, (limit, Period::Second), burst(limit), self.counters))
+        limit.get_u32().map(|limit| Rate::new(what, (limit, Period::Second), burst(limit), self.counters))
     }
 
-    fn per_minute<K: Hash + ?Sized>(&self, what: &'static str, limit: Option<NonZeroU32>) -> Option<Rate<K>> {
-        limit.map(|limit| Rate::new(what, (limit, Period::Minute), limit, self.counters))
+    fn per_minute<K: Hash + ?Sized>(&self, what: &'static str, limit: Limit) -> Option<Rate<K>> {
+        limit.get_u32().map(|limit| Rate::new(what, (limit, Period::Minute), limit, self.counters))
     }
 
-    fn per_hour<K: Hash + ?Sized>(&self, what: &'static str, limit: Option<NonZeroU32>) -> Option<Rate<K>> {
+    fn per_hour<K: Hash + ?Sized>(&self, what: &'static str, limit: Limit) -> Option<Rate<K>> {
         let burst = |limit: NonZeroU32| NonZeroU32::new(limit.get() / 2).unwrap_or(NonZeroU32::MIN);
-        limit.map(|limit| Rate::new(what, (limit, Period::Hour), burst(limit), self.counters))
+        limit.get_u32().map(|limit| Rate::new(what, (limit, Period::Hour), burst(limit), self.counters))
     }
 }
 
@@ -136,15 +121,14 @@ mod tests {
     use super::*;
 
     fn limits() -> RateLimits {
-        RateLimits::new(&Settings {
-            messages_per_caller: NonZeroU32::new(1),
-            messages_per_address: NonZeroU32::new(2),
-            logins_per_user: NonZeroU32::new(2),
-            logins_per_address: NonZeroU32::new(3),
-            registrations_per_address: NonZeroU32::new(10),
+        RateLimits::new(&Rates {
+            messages_per_second_per_caller: Limit(1),
+            messages_per_second_per_address: Limit(2),
+            logins_per_minute_per_user: Limit(2),
+            logins_per_minute_per_address: Limit(3),
+            registrations_per_hour_per_address: Limit(10),
             burst_seconds: 5,
-            counters: 1 << 16,
-            ..Settings::default()
+            ..Rates::default()
         })
     }
 
@@ -168,7 +152,7 @@ mod tests {
 
         let from_here = (0..20).filter(|n| limits.message(&caller(&n.to_string(), "192.0.2.77")).is_ok());
         assert_eq!(from_here.count(), 10);
-        let unlimited = RateLimits::new(&Settings::default());
+        let unlimited = RateLimits::unlimited();
         assert!((0..100_000).all(|_| unlimited.message(&caller("ada", "192.0.2.1")).is_ok()));
     }
 
@@ -185,11 +169,10 @@ mod tests {
 
     #[test]
     fn a_single_address_cannot_exhaust_the_logins_of_a_username() {
-        let limits = RateLimits::new(&Settings {
-            logins_per_user: NonZeroU32::new(3),
-            logins_per_user_and_address: NonZeroU32::new(1),
-            counters: 1 << 16,
-            ..Settings::default()
+        let limits = RateLimits::new(&Rates {
+            logins_per_minute_per_user: Limit(3),
+            logins_per_minute_per_user_and_address: Limit(1),
+            ..Rates::default()
         });
         assert!(limits.login("ada", &peer("192.0.2.1")).is_ok());
         assert!((0..5).all(|_| limits.login("ada", &peer("192.0.2.1")).is_err()));

@@ -9,9 +9,8 @@ use crate::{
     auth,
     config::{Config, Limit},
     engine::{Retention, RetentionLimits, embedded},
-    hub, limit, net, rpc,
+    hub, net, rpc,
     types::RoomName,
-    users,
 };
 
 pub(super) fn embedded(config: &Config, folder: PathBuf) -> embedded::Settings {
@@ -64,20 +63,6 @@ pub(super) fn hub(config: &Config) -> hub::Settings {
     }
 }
 
-pub(super) fn users(config: &Config) -> users::Settings {
-    users::Settings {
-        batches: config.users.max_bulk_calls,
-        users_per_batch: config.users.max_users_per_call,
-        passwords_per_batch: config.users.max_passwords_per_call,
-        concurrent_hashes: config.users.max_concurrent_hashes,
-        concurrent_logins: config.users.max_concurrent_logins,
-        queued_logins: config.users.max_queued_logins,
-        queued_hashes: config.users.max_queued_hashes,
-        watchers: config.users.max_watchers,
-        waiting_changes: config.users.max_waiting_changes,
-    }
-}
-
 pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
     let issuers = config.auth.issuers.iter().map(|other| auth::Issuer {
         issuer: other.issuer.clone(),
@@ -99,25 +84,6 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
         sessions_per_user: config.auth.max_sessions_per_user,
         open_registration: config.auth.open_registration,
         without_token: Duration::from_secs(config.auth.unauthenticated_call_seconds),
-    }
-}
-
-/// In open mode nobody is counted.
-pub(super) fn limit(config: &Config) -> limit::Settings {
-    if !config.auth.is_required() {
-        return limit::Settings::default();
-    }
-    limit::Settings {
-        calls_per_caller: config.rates.calls_per_second_per_caller.get_u32(),
-        calls_per_address: config.rates.calls_per_second_per_address.get_u32(),
-        messages_per_caller: config.rates.messages_per_second_per_caller.get_u32(),
-        messages_per_address: config.rates.messages_per_second_per_address.get_u32(),
-        burst_seconds: config.rates.burst_seconds,
-        logins_per_user: config.rates.logins_per_minute_per_user.get_u32(),
-        logins_per_user_and_address: config.rates.logins_per_minute_per_user_and_address.get_u32(),
-        logins_per_address: config.rates.logins_per_minute_per_address.get_u32(),
-        registrations_per_address: config.rates.registrations_per_hour_per_address.get_u32(),
-        counters: config.rates.counters,
     }
 }
 

@@ -36,7 +36,7 @@ impl std::fmt::Debug for Element {
 impl Users {
     /// Starts a batch. Fails if the maximum number of batches is in progress.
     pub fn start_batch(&self) -> Result<BatchCreate, Error> {
-        let full = |_| Error::TooManyBatches { limit: self.0.settings.batches };
+        let full = |_| Error::TooManyBatches { limit: self.0.settings.max_bulk_calls };
         let permit = Arc::clone(&self.0.batches).try_acquire_owned().map_err(full)?;
         let (usernames, emails) = (HashSet::new(), HashSet::new());
         Ok(BatchCreate { users: self.clone(), elements: Vec::new(), passwords: 0, usernames, emails, _permit: permit })
@@ -46,7 +46,7 @@ impl Users {
 impl BatchCreate {
     /// Adds a user. An error names the index of the user, from 0; the batch must then be dropped.
     pub fn push(&mut self, new: NewUser) -> Result<(), Error> {
-        let (index, limit) = (self.elements.len(), self.users.0.settings.users_per_batch);
+        let (index, limit) = (self.elements.len(), self.users.0.settings.max_users_per_call);
         if index >= limit {
             return Err(InvalidField::new("users", format!("must be at most {limit} in one call")).into());
         }
@@ -57,7 +57,7 @@ impl BatchCreate {
         let (fields, password) = fields::check(new)?;
         if !password.is_empty() {
             self.passwords += 1;
-            let limit = self.users.0.settings.passwords_per_batch;
+            let limit = self.users.0.settings.max_passwords_per_call;
             if self.passwords > limit {
                 let reason = format!("can be set for at most {limit} users in one call");
                 return Err(InvalidField::new("password", reason).into());

@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use super::{
-    Error, NewUser, Settings, UserUpdate, UserWatch,
+    Error, NewUser, UserUpdate, UserWatch,
     fields::{self, Email, Username},
     login_key,
     model::Model,
@@ -15,6 +15,7 @@ use super::{
     watched_model::WatchedModel,
 };
 use crate::{
+    config,
     engine::{self, Conflict, Error as EngineError, User, UserWrite, WriteError},
     types::Time,
 };
@@ -33,7 +34,7 @@ pub(super) struct Shared {
     pub(super) hasher: Hasher,
     /// Permits of concurrent batches.
     pub(super) batches: Arc<Semaphore>,
-    pub(super) settings: Settings,
+    pub(super) settings: config::Users,
 }
 
 impl Users {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Error, HashingFailed, Settings};
-use crate::{engine::PasswordHash, metrics::Metrics};
+use super::{Error, HashingFailed};
+use crate::{config, engine::PasswordHash, metrics::Metrics};
 
 /// Verified instead of a missing hash, so that a login without one takes as long. It matches no password. A test checks that its costs are
 /// those of new hashes.
@@ -46,15 +46,15 @@ impl Queue {
 }
 
 impl Hasher {
-    pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
-        let Settings { concurrent_hashes, concurrent_logins, queued_hashes, queued_logins, .. } = settings;
+    pub(super) fn new(settings: &config::Users, metrics: Arc<Metrics>) -> Self {
+        let (hashes, logins) = (settings.max_concurrent_hashes.get(), settings.max_concurrent_logins.get());
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
-            hashes: semaphore(concurrent_hashes.get()),
+            hashes: semaphore(hashes),
             batch: semaphore(1),
-            logins: semaphore(concurrent_logins.get()),
-            login_queue: Queue::new(concurrent_logins.get(), *queued_logins),
-            hash_queue: Queue::new(concurrent_hashes.get(), *queued_hashes),
+            logins: semaphore(logins),
+            login_queue: Queue::new(logins, settings.max_queued_logins),
+            hash_queue: Queue::new(hashes, settings.max_queued_hashes),
             metrics,
         }
     }
@@ -112,16 +112,12 @@ mod tests {
     use super::*;
 
     fn hasher() -> Hasher {
-        let settings = Settings {
-            batches: 1,
-            users_per_batch: 1,
-            passwords_per_batch: 1,
-            concurrent_hashes: NonZeroUsize::MIN,
-            concurrent_logins: NonZeroUsize::MIN,
-            queued_hashes: 1,
-            queued_logins: 1,
-            watchers: 1,
-            waiting_changes: 1,
+        let settings = config::Users {
+            max_concurrent_hashes: NonZeroUsize::MIN,
+            max_concurrent_logins: NonZeroUsize::MIN,
+            max_queued_hashes: 1,
+            max_queued_logins: 1,
+            ..config::Users::default()
         };
         Hasher::new(&settings, Arc::default())
     }

@@ -7,8 +7,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Settings, Users, handle::Shared, model::Model, password::Hasher, watched_model::WatchedModel};
+use super::{Users, handle::Shared, model::Model, password::Hasher, watched_model::WatchedModel};
 use crate::{
+    config,
     engine::{self, Error as EngineError, UserChanges},
     metrics::Metrics,
 };
@@ -18,7 +19,7 @@ const LOAD_PAGE: usize = 10_000;
 
 /// Loads all users and starts the task that follows the feed. The task ends with the feed, which ends when the engine has closed.
 pub async fn start(
-    settings: Settings,
+    settings: config::Users,
     engine: Arc<dyn engine::Users>,
     mut feed: mpsc::Receiver<UserChanges>,
     metrics: Arc<Metrics>,
@@ -33,7 +34,7 @@ pub async fn start(
     }
 
     let (version, applied) = watch::channel(0);
-    let watched = Arc::new(WatchedModel::new(Arc::clone(&model), settings.watchers, settings.waiting_changes));
+    let watched = Arc::new(WatchedModel::new(Arc::clone(&model), settings.max_watchers, settings.max_waiting_changes));
     let following = Arc::clone(&watched);
     let follower = tokio::spawn(async move {
         while let Some(group) = feed.recv().await {
@@ -42,6 +43,6 @@ pub async fn start(
         }
     });
     let hasher = Hasher::new(&settings, metrics);
-    let batches = Arc::new(Semaphore::new(settings.batches.min(Semaphore::MAX_PERMITS)));
+    let batches = Arc::new(Semaphore::new(settings.max_bulk_calls.min(Semaphore::MAX_PERMITS)));
     Ok((Users(Arc::new(Shared { engine, model, watched, applied, hasher, batches, settings })), follower))
 }
