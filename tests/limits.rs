@@ -5,8 +5,8 @@ use rialto::{
     proto::{
         rialto::v1::{GetHistoryRequest, ListRoomsRequest, PublishRequest, SubscribeRequest},
         user::{
-            ChatMessage, CreateUserRequest, GetUserRequest, ListUsersRequest, RefreshToken, UpdateUserRequest,
-            chat_message::Event,
+            ChatMessage, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, RefreshToken,
+            UpdateUserRequest, chat_message::Event,
         },
     },
 };
@@ -333,4 +333,21 @@ async fn in_open_mode_nobody_is_counted() {
         let message = Some(said(&format!("room{n}"), "ada", "canary of a limit"));
         by.rooms.publish(PublishRequest { message }).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn users_beyond_the_limit_are_refused_until_one_is_deleted() {
+    let hub = Hub::start_with(|config| config.storage.max_users = 2).await;
+    let mut client = hub.client().await;
+    let new = |username: &str| CreateUserRequest { username: username.into(), ..CreateUserRequest::default() };
+    let full = Refusal::new(Code::ResourceExhausted, "TOO_MANY_USERS");
+    let ada = client.create_user(new("ada")).await.unwrap().into_inner();
+    let refused = client.create_users(tokio_stream::iter([new("bob"), new("eve")])).await.unwrap_err();
+    assert_eq!(Refusal::of(&refused), full, "all or none");
+    client.create_user(new("bob")).await.unwrap();
+    let refused = client.create_user(new("eve")).await.unwrap_err();
+    assert_eq!(Refusal::of(&refused), full);
+    assert!(refused.message().contains("(2)"), "{}", refused.message());
+    client.delete_user(DeleteUserRequest { id: ada.id }).await.unwrap();
+    client.create_user(new("eve")).await.unwrap();
 }
