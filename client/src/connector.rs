@@ -55,13 +55,13 @@ impl Connector {
         Self { identity: Some(Identity::from_pem(cert_pem, key_pem)), ..self }
     }
 
-    /// Connects to the hub. Fails with [`Error::TokenUnencrypted`] instead of sending a token without TLS to another machine.
+    /// Connects to the hub. Fails with [`Error::TokenInTheClear`] instead of sending a token without TLS to another machine.
     pub async fn connect(self) -> Result<Hub, Error> {
         let Self { server, timeout, token, ca, identity } = self;
         let Ok(uri) = server.parse::<Uri>() else { return Err(Error::Url(server)) };
         let encrypts = uri.scheme_str() == Some("https");
         if token.is_some() && !encrypts && !uri.host().is_some_and(is_loopback) {
-            return Err(Error::TokenUnencrypted(server));
+            return Err(Error::TokenInTheClear(server));
         }
         let mut endpoint = Endpoint::from(uri).connect_timeout(timeout).timeout(timeout);
         if encrypts {

@@ -12,8 +12,8 @@ pub enum Error {
     #[error("the token has characters that a header cannot carry")]
     TokenNotSendable,
     /// The token would cross a network without encryption.
-    #[error("the token would be sent to {0} unencrypted: use https")]
-    TokenUnencrypted(String),
+    #[error("the token would be sent to {0} in the clear: use https")]
+    TokenInTheClear(String),
     /// The certificates or the key cannot be used.
     #[error("TLS cannot be set up{}", causes(.0))]
     Tls(#[source] tonic::transport::Error),

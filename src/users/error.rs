@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     InvalidField(#[from] InvalidField),
     /// No user has this id or username.
-    #[error("no user {0}")]
+    #[error("there is no user {0}")]
     NotFound(String),
     /// Another user has the username.
     #[error("the username {0:?} is taken; choose another")]

@@ -362,7 +362,7 @@ async fn issuers_that_cannot_be_trusted_keep_the_server_from_starting() {
     let secret = |hs256_secret_file| Issuer { issuer: "old".into(), hs256_secret_file, ..Issuer::default() };
     let url = |url: &str| Issuer { issuer: "new".into(), jwks_url: url.into(), ..Issuer::default() };
     for (n, (issuer, expected)) in [
-        (secret(short), "too short: it must have 32 bytes"),
+        (secret(short), "too short; it must have at least 32 bytes"),
         (secret(folder.path().join("nowhere")), "cannot be read"),
         (secret(exposed), "can be read by everybody"),
         (url("http://id.example/jwks.json"), "must be https"),
