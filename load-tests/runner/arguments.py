@@ -21,7 +21,7 @@ does not hold everything that was acknowledged. A missed budget is only reported
 EPILOG = """\
 Examples:
   load-tests/run --quick               a functional check; one or two minutes after the build; the figures mean nothing
-  load-tests/run                       everything, in a release build; half an hour on an otherwise idle machine
+  load-tests/run                       everything, in the profile dist; half an hour on an otherwise idle machine
   load-tests/run --record              the same, and updates the figures in load-tests/README.md and load-tests/results
   load-tests/run --only chat --only 'burst*'
                                        parts of it; --list lists them
@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the parts and exit")
     args = parser.parse_args()
     if args.record and (args.quick or args.only or args.bin_dir):
-        parser.error("--record needs a full run of a release build: omit --quick, --only and --bin-dir")
+        parser.error("--record needs a full run in the profile dist: omit --quick, --only and --bin-dir")
     for pattern in args.only or []:
         if not fnmatch.filter(names(), pattern):
             parser.error(f"no part matches {pattern}; --list lists the parts")
