@@ -9,12 +9,10 @@ mod connection;
 mod connection_limit;
 mod connections;
 mod observed;
-mod settings;
 mod socket;
 mod tls;
 
 pub(crate) use accept::{Tasks, serve};
-pub use settings::Settings;
 pub(crate) use tls::Tls;
 pub use tls::{TlsError, TlsFiles};
 

@@ -41,22 +41,3 @@ mod generated_v1 {
 
 /// Bytes of a request of those who may have no token: names and tokens.
 pub(crate) const SMALL_FRAME: usize = 8 * 1024;
-
-/// The limits of the calls.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Bytes of a chat message's frame.
-    pub chat_frame_bytes: usize,
-    /// Bytes of any other request's frame.
-    pub frame_bytes: usize,
-    /// Bytes of a message's text.
-    pub text_bytes: usize,
-    /// Bytes of a reply that is not a stream.
-    pub reply_bytes: usize,
-    /// Drafts of one stream that may be on their way to the log.
-    pub inflight_per_stream: usize,
-    /// Bytes of these drafts.
-    pub inflight_bytes_per_stream: usize,
-    /// Rooms that a stream may start in.
-    pub rooms_per_stream: usize,
-}

@@ -126,6 +126,7 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
 
     let streams = StreamLimit::new(config.limits.max_streams, config.limits.max_streams_per_caller);
     let parts = rpc::ChatParts {
+        rooms_per_stream: config.rooms.max_rooms_per_stream,
         hub: hub.clone(),
         rooms: Rooms::new(engine.clone(), engine.clone(), hub.clone()),
         streams: streams.clone(),
@@ -161,7 +162,14 @@ pub async fn start(config: &Config) -> Result<Server, Error> {
         // Adds details to the statuses that tonic makes.
         .map_response(rpc::with_details_in_response)
         .service(routes);
-    let accept = net::serve(listener, service, settings::net(config), tls.clone(), tasks.clone());
+    let accept = net::serve(
+        listener,
+        service,
+        config.http.clone(),
+        tls.clone(),
+        Duration::from_secs(config.tls.handshake_seconds),
+        tasks.clone(),
+    );
     let tell = tell_when_stopped(Arc::clone(&engine), health.clone());
     let patience = Duration::from_secs(config.limits.slow_reader_seconds);
     let reap = reap(tasks.clone(), patience, auth, Arc::clone(&metrics));
@@ -225,7 +233,7 @@ async fn routes(
     users: users::Users,
     sessions: Option<auth::Sessions>,
 ) -> Result<(HealthReporter, axum::Router), Error> {
-    let settings = settings::rpc(config);
+    let settings = &config.limits;
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in rpc::health_services() {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -236,10 +244,10 @@ async fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (reflection_v1, reflection_v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let most = rpc::SMALL_FRAME.min(settings.frame_bytes);
-    let routes = Routes::new(rpc::users(users, &chat, &settings))
-        .add_service(rpc::auth(sessions, &chat, &settings))
-        .add_service(rpc::rooms(&chat, &settings))
+    let most = rpc::SMALL_FRAME.min(settings.max_frame_bytes);
+    let routes = Routes::new(rpc::users(users, &chat, settings))
+        .add_service(rpc::auth(sessions, &chat, settings))
+        .add_service(rpc::rooms(&chat, settings))
         .add_service(
             rpc::with_encodings(health_service, HealthServer::accept_compressed).max_decoding_message_size(most),
         )
@@ -253,8 +261,8 @@ async fn routes(
         )
         .into_axum_router()
         // The router prefers the longer path: these go to their own services, every other method to the generated ones.
-        .route_service(rpc::CHAT, rpc::chat(chat.clone(), &settings))
-        .route_service(rpc::SUBSCRIBE, rpc::subscribe(chat, &settings));
+        .route_service(rpc::CHAT, rpc::chat(chat.clone(), settings))
+        .route_service(rpc::SUBSCRIBE, rpc::subscribe(chat, settings));
     Ok((health, routes))
 }
 

@@ -10,7 +10,7 @@ use tokio_util::{either::Either, sync::CancellationToken};
 use tower::Service;
 
 use super::{
-    BoxError, Settings, Tls,
+    BoxError, Tls,
     connection::{Http, Wire},
     connection_limit::{ConnectionLimit, ConnectionPermit},
     connections::{ConnectionHandle, Connections},
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     caller::Peer,
+    config,
     lifecycle::{Requests, TaskGroup},
 };
 
@@ -36,20 +37,28 @@ pub(crate) struct Tasks {
 
 /// Accepts connections until `tasks.drain` is cancelled. Every request has its [`Peer`] and its
 /// [`RequestHandle`](crate::lifecycle::RequestHandle) in its extensions.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, settings: Settings, tls: Option<Tls>, tasks: Tasks)
-where
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    settings: config::Http,
+    tls: Option<Tls>,
+    tls_handshake: Duration,
+    tasks: Tasks,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let limit = ConnectionLimit::new(settings.connections, settings.connections_per_address, settings.limit_loopback);
+    let limit =
+        ConnectionLimit::new(settings.max_connections, settings.max_connections_per_address, settings.limit_loopback);
     let server = Arc::new(Server {
         http: Http::new(&settings, tasks.streams.clone()),
         service,
         settings,
         tls,
+        tls_handshake,
         tasks: tasks.clone(),
     });
     loop {
@@ -72,8 +81,10 @@ where
 struct Server<S> {
     http: Http,
     service: S,
-    settings: Settings,
+    settings: config::Http,
     tls: Option<Tls>,
+    /// Deadline of the TLS handshake.
+    tls_handshake: Duration,
     tasks: Tasks,
 }
 
@@ -111,7 +122,7 @@ where
         connection: ConnectionHandle,
     ) -> impl Future<Output = Result<(), BoxError>> + Send + use<S, B> {
         let service = Observe::new(self.service.clone(), self.tasks.requests.clone(), peer);
-        self.http.run(wire, service, self.settings.first_bytes, connection)
+        self.http.run(wire, service, Duration::from_secs(self.settings.first_bytes_seconds), connection)
     }
 
     /// Performs the handshake in the connection's task, so that a slow client delays no other.
@@ -123,7 +134,7 @@ where
         connection: ConnectionHandle,
     ) -> Result<(), BoxError> {
         // Boxed, because it is large and short.
-        let handshake = Box::pin(tls.accept(stream, self.settings.tls_handshake));
+        let handshake = Box::pin(tls.accept(stream, self.tls_handshake));
         let accepted = self.tasks.drain.run_until_cancelled(handshake).await;
         let (stream, certificate) = accepted.unwrap_or_else(|| Err("the server is shutting down".into()))?;
         peer.certificate = certificate;

@@ -20,8 +20,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tower::Service;
 
-use super::{BoxError, Settings, coalesce::coalesce, connections::ConnectionHandle, socket::Socket};
-use crate::lifecycle::TaskGroup;
+use super::{BoxError, coalesce::coalesce, connections::ConnectionHandle, socket::Socket};
+use crate::{config, lifecycle::TaskGroup};
 
 /// Buffer of an HTTP/1 connection, in bytes.
 const HTTP_1_BUFFER: usize = 16 * 1024;
@@ -35,21 +35,24 @@ pub(super) struct Http(auto::Builder<StreamExecutor>);
 
 impl Http {
     /// `streams` runs the tasks of HTTP/2 streams.
-    pub(super) fn new(settings: &Settings, streams: TaskGroup) -> Self {
+    pub(super) fn new(settings: &config::Http, streams: TaskGroup) -> Self {
         let mut http = auto::Builder::new(StreamExecutor { streams });
-        http.http1().timer(TokioTimer::new()).header_read_timeout(settings.first_bytes).max_buf_size(HTTP_1_BUFFER);
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(settings.first_bytes_seconds))
+            .max_buf_size(HTTP_1_BUFFER);
         http.http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(settings.concurrent_streams)
-            .max_local_error_reset_streams(settings.local_error_resets)
-            .max_pending_accept_reset_streams(settings.pending_accept_resets)
-            .max_header_list_size(settings.header_list_bytes)
-            .initial_stream_window_size(settings.stream_window)
-            .initial_connection_window_size(settings.connection_window)
+            .max_concurrent_streams(settings.max_streams_per_connection)
+            .max_local_error_reset_streams(settings.max_local_error_resets)
+            .max_pending_accept_reset_streams(settings.max_pending_accept_resets)
+            .max_header_list_size(settings.max_header_list_bytes)
+            .initial_stream_window_size(settings.stream_window_bytes)
+            .initial_connection_window_size(settings.connection_window_bytes)
             .adaptive_window(false)
-            .max_send_buf_size(settings.send_buffer)
-            .keep_alive_interval(settings.keepalive_interval)
-            .keep_alive_timeout(settings.keepalive_timeout);
+            .max_send_buf_size(settings.send_buffer_bytes)
+            .keep_alive_interval(Duration::from_secs(settings.keepalive_interval_seconds))
+            .keep_alive_timeout(Duration::from_secs(settings.keepalive_timeout_seconds));
         Self(http)
     }
 

@@ -21,7 +21,7 @@ use tokio_rustls::{
 };
 
 use super::*;
-use crate::{caller::Peer, lifecycle::RequestHandle};
+use crate::{caller::Peer, config, lifecycle::RequestHandle};
 
 /// A server that answers with who it believes the caller to be.
 struct Mirror {
@@ -34,23 +34,6 @@ impl Mirror {
     async fn start(tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let second = Duration::from_secs(10);
-        let settings = Settings {
-            connections: 10,
-            connections_per_address: 10,
-            limit_loopback: false,
-            tls_handshake: second,
-            first_bytes: second,
-            concurrent_streams: 10,
-            local_error_resets: 10,
-            pending_accept_resets: 10,
-            header_list_bytes: 1 << 14,
-            stream_window: 1 << 16,
-            connection_window: 1 << 16,
-            send_buffer: 1 << 16,
-            keepalive_interval: second,
-            keepalive_timeout: second,
-        };
         let service = tower::service_fn(|request: Request<Incoming>| async move {
             let Peer { address, certificate } = request.extensions().get::<Peer>().unwrap();
             let number = request.extensions().get::<RequestHandle>().unwrap().id().number;
@@ -61,7 +44,14 @@ impl Mirror {
             Ok::<_, Infallible>(Response::new(body))
         });
         let tasks = Tasks::default();
-        let accept = tokio::spawn(serve(listener, service, settings, tls, tasks.clone()));
+        let accept = tokio::spawn(serve(
+            listener,
+            service,
+            config::Http::default(),
+            tls,
+            Duration::from_secs(10),
+            tasks.clone(),
+        ));
         Self { address, tasks, accept }
     }
 

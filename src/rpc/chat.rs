@@ -10,7 +10,7 @@ use tonic::{Status, Streaming, body::Body, metadata::GRPC_CONTENT_TYPE};
 use tower::{Service, service_fn};
 
 use super::{
-    Settings, caller,
+    caller,
     chat_request::{self, InvalidChat, Rules},
     chat_stream::{ChatRequests, ChatStream, ChatStreamParts, InflightLimits},
     codec::{ChatDecoder, RequestDecoder},
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     auth::Auth,
     caller::Caller,
+    config,
     hub::{self, JoinOptions, Subscription},
     lifecycle::RequestHandle,
     limit::RateLimits,
@@ -35,6 +36,8 @@ const ROOMS_HEADER: &str = "rialto-rooms";
 /// What the services are made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
+    /// Rooms that one stream may be in.
+    pub(crate) rooms_per_stream: usize,
     /// For presence of users; everything that concerns a room goes through `rooms`.
     pub(crate) hub: hub::Handle,
     pub(crate) rooms: Rooms,
@@ -46,12 +49,12 @@ pub(crate) struct Parts {
 }
 
 /// Serves Chat.
-pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
+pub(crate) fn chat(parts: Parts, settings: &config::Limits) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
         let caller = caller(request.extensions());
-        let rooms = rooms_of(request.headers(), method.settings.rooms_per_stream).map_err(Failure::from)?;
+        let rooms = rooms_of(request.headers(), method.parts.rooms_per_stream).map_err(Failure::from)?;
         let joins = rooms.into_iter().map(|room| (room, JoinOptions::default())).collect();
-        let limit = Some(method.settings.chat_frame_bytes);
+        let limit = Some(method.settings.max_chat_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let stream = handle(request.extensions());
         let requests = Streaming::new_request(ChatDecoder, request.into_body(), encoding, limit);
@@ -61,16 +64,16 @@ pub(crate) fn chat(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Se
 }
 
 /// Serves Subscribe.
-pub(crate) fn subscribe(parts: Parts, settings: &Settings) -> impl OwnBody<Future: Send> + use<> {
+pub(crate) fn subscribe(parts: Parts, settings: &config::Limits) -> impl OwnBody<Future: Send> + use<> {
     serve(Arc::new(Method { parts, settings: settings.clone() }), |method, request| async move {
         let caller = caller(request.extensions());
-        let limit = Some(method.settings.frame_bytes);
+        let limit = Some(method.settings.max_frame_bytes);
         let encoding = compression::of_request(request.headers())?;
         let stream = handle(request.extensions());
         let mut requests = Streaming::new_request(RequestDecoder::default(), request.into_body(), encoding, limit);
         // Before the request has arrived, which may take long: the call counts as a stream, and a drain does not wait for it.
         let permit = method.parts.streams.acquire(&caller).map_err(Failure::from)?;
-        let max = method.settings.rooms_per_stream;
+        let max = method.parts.rooms_per_stream;
         let arrived = method.parts.draining.run_until_cancelled(requests.message()).await;
         let wanted = arrived.ok_or_else(Failure::draining)??;
         let joins = joins_of(wanted.unwrap_or_default(), max)?;
@@ -122,7 +125,7 @@ where
 #[derive(Debug)]
 struct Method {
     parts: Parts,
-    settings: Settings,
+    settings: config::Limits,
 }
 
 impl Method {
@@ -141,7 +144,7 @@ impl Method {
     ) -> Result<ChatStream, Status> {
         let joined = join_all(&self.parts.rooms, &caller, &stream, joins).await;
         let subscription = joined.map_err(|failure| failure.in_drain(self.parts.draining.is_cancelled()))?;
-        let Settings { text_bytes, inflight_per_stream, inflight_bytes_per_stream, .. } = self.settings;
+        let settings = &self.settings;
         Ok(ChatStream::new(ChatStreamParts {
             rooms: self.parts.rooms.clone(),
             auth: self.parts.auth.clone(),
@@ -149,8 +152,11 @@ impl Method {
             stream,
             requests,
             subscription,
-            rules: Rules { text_bytes, limits: self.parts.limits.clone() },
-            inflight: InflightLimits { drafts: inflight_per_stream, bytes: inflight_bytes_per_stream },
+            rules: Rules { text_bytes: settings.max_text_bytes, limits: self.parts.limits.clone() },
+            inflight: InflightLimits {
+                drafts: settings.max_inflight_per_stream,
+                bytes: settings.max_inflight_bytes_per_stream,
+            },
             permit,
         }))
     }

@@ -1,7 +1,7 @@
 //! The generated servers, with their limits and encodings.
 
 use super::{
-    SMALL_FRAME, Settings, auth as auth_calls,
+    SMALL_FRAME, auth as auth_calls,
     chat::Parts,
     chat_request,
     compression::with_encodings,
@@ -12,23 +12,27 @@ use super::{
     },
     rooms as rooms_calls, users as users_calls,
 };
-use crate::{auth::Sessions, users::Users};
+use crate::{auth::Sessions, config, users::Users};
 
 /// The users' methods: all of the service but Chat.
-pub(crate) fn users(users: Users, parts: &Parts, settings: &Settings) -> UserServiceServer<impl UserService + use<>> {
-    let server = UserServiceServer::new(users_calls::Calls::new(users, parts.clone(), settings.reply_bytes))
-        .max_decoding_message_size(settings.frame_bytes)
-        .max_encoding_message_size(settings.reply_bytes);
+pub(crate) fn users(
+    users: Users,
+    parts: &Parts,
+    settings: &config::Limits,
+) -> UserServiceServer<impl UserService + use<>> {
+    let server = UserServiceServer::new(users_calls::Calls::new(users, parts.clone(), settings.max_reply_bytes))
+        .max_decoding_message_size(settings.max_frame_bytes)
+        .max_encoding_message_size(settings.max_reply_bytes);
     let server = with_encodings(server, UserServiceServer::accept_compressed);
     with_encodings(server, UserServiceServer::send_compressed)
 }
 
 /// The rooms' methods: all of the service but Subscribe.
-pub(crate) fn rooms(parts: &Parts, settings: &Settings) -> ChatServiceServer<impl ChatService + use<>> {
-    let rules = chat_request::Rules { text_bytes: settings.text_bytes, limits: parts.limits.clone() };
+pub(crate) fn rooms(parts: &Parts, settings: &config::Limits) -> ChatServiceServer<impl ChatService + use<>> {
+    let rules = chat_request::Rules { text_bytes: settings.max_text_bytes, limits: parts.limits.clone() };
     let server = ChatServiceServer::new(rooms_calls::Calls::new(parts.clone(), rules))
-        .max_decoding_message_size(settings.frame_bytes)
-        .max_encoding_message_size(settings.reply_bytes);
+        .max_decoding_message_size(settings.max_frame_bytes)
+        .max_encoding_message_size(settings.max_reply_bytes);
     let server = with_encodings(server, ChatServiceServer::accept_compressed);
     with_encodings(server, ChatServiceServer::send_compressed)
 }
@@ -37,10 +41,10 @@ pub(crate) fn rooms(parts: &Parts, settings: &Settings) -> ChatServiceServer<imp
 pub(crate) fn auth(
     sessions: Option<Sessions>,
     parts: &Parts,
-    settings: &Settings,
+    settings: &config::Limits,
 ) -> AuthServiceServer<impl AuthService + use<>> {
     let server = AuthServiceServer::new(auth_calls::Calls::new(sessions, parts.hub.clone(), parts.limits.clone()))
-        .max_decoding_message_size(SMALL_FRAME.min(settings.frame_bytes))
-        .max_encoding_message_size(settings.reply_bytes);
+        .max_decoding_message_size(SMALL_FRAME.min(settings.max_frame_bytes))
+        .max_encoding_message_size(settings.max_reply_bytes);
     with_encodings(server, AuthServiceServer::accept_compressed)
 }

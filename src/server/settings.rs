@@ -9,7 +9,7 @@ use crate::{
     auth,
     config::{Config, Limit},
     engine::{Retention, RetentionLimits, embedded},
-    hub, net, rpc,
+    hub, net,
     types::RoomName,
 };
 
@@ -87,18 +87,6 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
     }
 }
 
-pub(super) fn rpc(config: &Config) -> rpc::Settings {
-    rpc::Settings {
-        chat_frame_bytes: config.limits.max_chat_frame_bytes,
-        frame_bytes: config.limits.max_frame_bytes,
-        text_bytes: config.limits.max_text_bytes,
-        reply_bytes: config.limits.max_reply_bytes,
-        inflight_per_stream: config.limits.max_inflight_per_stream,
-        inflight_bytes_per_stream: config.limits.max_inflight_bytes_per_stream,
-        rooms_per_stream: config.rooms.max_rooms_per_stream,
-    }
-}
-
 pub(super) fn tls(config: &Config) -> Option<net::TlsFiles> {
     let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
     Some(net::TlsFiles {
@@ -106,25 +94,6 @@ pub(super) fn tls(config: &Config) -> Option<net::TlsFiles> {
         key: given(&config.tls.key)?,
         client_ca: given(&config.tls.client_ca),
     })
-}
-
-pub(super) fn net(config: &Config) -> net::Settings {
-    net::Settings {
-        connections: config.http.max_connections,
-        connections_per_address: config.http.max_connections_per_address,
-        limit_loopback: config.http.limit_loopback,
-        tls_handshake: Duration::from_secs(config.tls.handshake_seconds),
-        first_bytes: Duration::from_secs(config.http.first_bytes_seconds),
-        concurrent_streams: config.http.max_streams_per_connection,
-        local_error_resets: config.http.max_local_error_resets,
-        pending_accept_resets: config.http.max_pending_accept_resets,
-        header_list_bytes: config.http.max_header_list_bytes,
-        stream_window: config.http.stream_window_bytes,
-        connection_window: config.http.connection_window_bytes,
-        send_buffer: config.http.send_buffer_bytes,
-        keepalive_interval: Duration::from_secs(config.http.keepalive_interval_seconds),
-        keepalive_timeout: Duration::from_secs(config.http.keepalive_timeout_seconds),
-    }
 }
 
 #[cfg(test)]
