@@ -79,9 +79,9 @@ async fn a_token_is_not_sent_in_the_clear_nor_made_for_anything() {
         ("http://127.0.0.1:1", "no hub answers"),
         ("http://[::1]:1", "no hub answers"),
         ("http://localhost:1", "no hub answers"),
-        ("http://192.0.2.1:50051", "in the clear"),
-        ("http://localhost.example:50051", "in the clear"),
-        ("http://127.0.0.1@192.0.2.1:50051", "in the clear"),
+        ("http://192.0.2.1:50051", "unencrypted"),
+        ("http://localhost.example:50051", "unencrypted"),
+        ("http://127.0.0.1@192.0.2.1:50051", "unencrypted"),
     ] {
         let refused = refused(folder, Some("canary.to.ken"), &["users", "--server", server, "list"]).await;
         assert!(refused.contains(expected) && !refused.contains("canary"), "{server}: {refused}");

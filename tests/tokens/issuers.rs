@@ -363,11 +363,11 @@ async fn issuers_that_cannot_be_trusted_keep_the_server_from_starting() {
     let url = |url: &str| Issuer { issuer: "new".into(), jwks_url: url.into(), ..Issuer::default() };
     for (n, (issuer, expected)) in [
         (secret(short), "too short; it must have at least 32 bytes"),
-        (secret(folder.path().join("nowhere")), "cannot be read"),
-        (secret(exposed), "can be read by everybody"),
+        (secret(folder.path().join("nowhere")), "cannot read the secret"),
+        (secret(exposed), "is readable by all users of this machine"),
         (url("http://id.example/jwks.json"), "must be https"),
         (url("ftp://127.0.0.1/jwks.json"), "must be https"),
-        (url("no url"), "is no URL"),
+        (url("no url"), "is not a URL"),
     ]
     .into_iter()
     .enumerate()
