@@ -153,7 +153,7 @@ def record(tables: str, results: Sequence[Result], calls: Comparison | None, fou
             shutil.copy(measured.plot, RESULTS)
             plots.append(f"![`{measured.command}`](results/{measured.plot.name})\n")
 
-    heading = f"Release build, {machine()}, {datetime.date.today()}; all figures are in [`results/`](results)."
+    heading = f"Profile dist, {machine()}, {datetime.date.today()}; all figures are in [`results/`](results)."
     readme.write_text("\n\n".join([before + begin, heading, tables, *plots, end + after]))
 
 
