@@ -18,14 +18,14 @@ use x509_parser::{parse_x509_certificate, pem::parse_x509_pem};
 use super::Outcome;
 
 const AFTER_HELP: &str = "\
-It makes an authority, and has it sign a certificate for the server and one for a client:
+Creates an authority, which signs a certificate for the server and one for a client:
 
-  ca.pem, ca-key.pem            the authority: clients trust ca.pem; with ca-key.pem more can be signed
+  ca.pem, ca-key.pem            the authority: clients trust ca.pem; ca-key.pem signs more certificates
   server.pem, server-key.pem    for localhost, 127.0.0.1, ::1 and each --name
-  client.pem, client-key.pem    for --tls-client-ca: names the client
+  client.pem, client-key.pem    for --tls-client-ca; its common name is the client's name
 
-What is there already is kept, so that it can be called again for another client. Whoever has ca-key.pem
-can be anybody: try with these, and serve others with certificates of an authority that you trust.
+Existing files are kept, so the command can be repeated for another client. The holder of ca-key.pem can
+impersonate any server and any client: use these certificates for trying only.
 
 Try it:
   rialto cert --dev
@@ -34,20 +34,20 @@ Try it:
   rialto cert --dev --dir certs --name chat.example --name 192.0.2.7
   rialto serve --tls-cert rialto-certs/server.pem --tls-key rialto-certs/server-key.pem";
 
-/// Make certificates to try TLS with.
+/// Make certificates for trying TLS.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Cert {
-    /// Yes, only to try it: they are not for production
+    /// Confirm that the certificates are for trying only, and not for production
     #[arg(long)]
     dev: bool,
-    /// The folder for them
+    /// The folder to write them to
     #[arg(long, value_name = "DIR", default_value = "./rialto-certs")]
     dir: PathBuf,
-    /// Another name or address of the server; can be given many times
+    /// Another name or address of the server; can be given more than once
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
-    /// Whom the client's certificate names, and what its files are called
+    /// Common name of the client's certificate, and the name of its files
     #[arg(long, value_name = "NAME", default_value = "client")]
     client: String,
 }
@@ -63,9 +63,11 @@ type Authority = Issuer<'static, KeyPair>;
 impl Cert {
     pub(super) fn run(&self) -> Outcome {
         if !self.dev {
-            return Err("these certificates are for trying TLS out, and not for production: say `rialto cert --dev` if that is \
-                        meant. For production take them from your own authority, or from a public one (ACME)"
-                .into());
+            return Err(
+                "these certificates are for trying TLS, and not for production: confirm with `rialto cert --dev`. \
+                        For production take them from your own authority, or from a public one (ACME)"
+                    .into(),
+            );
         }
         if !is_file_name(&self.client) || ["ca", "server"].contains(&self.client.as_str()) {
             return Err(format!(
@@ -78,7 +80,7 @@ impl Cert {
         let [ca, server, client] = ["ca", "server", &self.client].map(|name| Pair::of(&self.dir, name));
         if server.is_there()? && !self.names.is_empty() {
             return Err(format!(
-                "{} is there already, and not changed: remove it and its key to have one with other names",
+                "{} already exists and is not changed: remove it and its key to create one with other names",
                 server.cert.display()
             )
             .into());
@@ -95,7 +97,7 @@ impl Cert {
         let own = ["localhost", "127.0.0.1", "::1"].map(String::from);
         let names: Vec<_> = own.into_iter().chain(self.names.iter().cloned()).collect();
         let params = CertificateParams::new(names)
-            .map_err(|error| format!("a --name is no name of a server: {error}; write it as the DNS does"))?;
+            .map_err(|error| format!("a --name is not the name or address of a server: {error}"))?;
         Ok(leaf(params, "Rialto development server", ExtendedKeyUsagePurpose::ServerAuth))
     }
 
@@ -110,7 +112,7 @@ fn is_file_name(name: &str) -> bool {
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-@:".contains(letter))
 }
 
-/// The authority that is there, or a new one.
+/// Reads the existing authority, or creates one.
 fn authority(pair: &Pair) -> Result<Authority, Box<dyn std::error::Error>> {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(AUTHORITY);
@@ -123,7 +125,7 @@ fn authority(pair: &Pair) -> Result<Authority, Box<dyn std::error::Error>> {
         let cert = fs::read(&pair.cert).map_err(|error| failed(&pair.cert, &error))?;
         let key = key.filter(|key| is_ours(&cert, key)).ok_or_else(|| {
             let (cert, key) = (pair.cert.display(), pair.key.display());
-            format!("{cert} and {key} are not what `rialto cert` made: name another folder by --dir")
+            format!("{cert} and {key} were not made by `rialto cert`: choose another folder with --dir")
         })?;
         pair.say("kept");
         return Ok(Issuer::new(params, key));
@@ -133,7 +135,7 @@ fn authority(pair: &Pair) -> Result<Authority, Box<dyn std::error::Error>> {
     Ok(Issuer::new(params, key))
 }
 
-/// It is the certificate of our authority, with this key.
+/// Whether this is the certificate of an authority that `rialto cert` made, with this key.
 fn is_ours(cert: &[u8], key: &KeyPair) -> bool {
     let Ok((_, pem)) = parse_x509_pem(cert) else { return false };
     let Ok((_, cert)) = parse_x509_certificate(&pem.contents) else { return false };
@@ -157,7 +159,7 @@ fn common_name(name: &str) -> DistinguishedName {
     names
 }
 
-/// From yesterday on, because clocks differ.
+/// Makes a certificate valid from yesterday on, because clocks differ.
 fn valid_for(params: &mut CertificateParams, time: Duration) {
     let now = SystemTime::now();
     params.not_before = (now - DAY).into();
@@ -175,17 +177,23 @@ impl Pair {
         Self { cert: dir.join(format!("{name}.pem")), key: dir.join(format!("{name}-key.pem")) }
     }
 
-    /// Both are there, or none. One alone helps nobody.
+    /// Whether both files exist.
+    ///
+    /// # Errors
+    ///
+    /// If only one of them exists.
     fn is_there(&self) -> Result<bool, String> {
         match (self.cert.exists(), self.key.exists()) {
             (cert, key) if cert == key => Ok(cert),
-            (true, _) => Err(format!("{} is there, but not {}", self.cert.display(), self.key.display())),
-            (false, _) => Err(format!("{} is there, but not {}", self.key.display(), self.cert.display())),
+            (true, _) => Err(format!("{} exists, but not {}", self.cert.display(), self.key.display())),
+            (false, _) => Err(format!("{} exists, but not {}", self.key.display(), self.cert.display())),
         }
-        .map_err(|half| format!("{half}: give it back, remove the other, or name another folder by --dir"))
+        .map_err(|half| {
+            format!("{half}: restore the missing file, remove the other, or choose another folder with --dir")
+        })
     }
 
-    /// Has a new pair signed, if there is none yet.
+    /// Creates the pair and signs it, unless it exists.
     fn sign(&self, authority: &Authority, params: &CertificateParams) -> Outcome {
         if self.is_there()? {
             self.say("kept");
@@ -195,7 +203,7 @@ impl Pair {
         self.write(&params.signed_by(&key, authority)?.pem(), &key.serialize_pem())
     }
 
-    /// Never over what is there.
+    /// Writes the files; fails if one exists.
     fn write(&self, cert: &str, key: &str) -> Outcome {
         for (path, text, mode) in [(&self.key, key, 0o600), (&self.cert, cert, 0o644)] {
             let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
@@ -214,15 +222,15 @@ fn failed(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-/// Command lines to go on with, as a shell takes them.
+/// The commands to use the certificates with, quoted for a shell.
 fn next(ca: &Pair, server: &Pair, client: &Pair) -> String {
     let [ca, cert, key, client, client_key] =
         [&ca.cert, &server.cert, &server.key, &client.cert, &client.key].map(|path| quoted(path));
     format!(
-        "# Serve with TLS, and call it:\n\
+        "# Run the hub with TLS, and call it:\n\
          rialto serve --tls-cert {cert} --tls-key {key}\n\
          rialto users --server https://localhost:50051 --ca {ca} list\n\
-         # Take only clients with a certificate, and call it with one:\n\
+         # Accept only clients with a certificate, and call it with one:\n\
          rialto serve --tls-cert {cert} --tls-key {key} --tls-client-ca {ca}\n\
          rialto users --server https://localhost:50051 --ca {ca} --cert {client} --key {client_key} list"
     )

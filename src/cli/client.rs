@@ -1,4 +1,4 @@
-//! How the verbs that are clients reach a hub.
+//! The connection of commands that are clients of a running hub.
 
 use std::{
     error::Error,
@@ -11,28 +11,28 @@ use rialto_client::{AccessToken, Connector, Hub};
 use tonic::Status;
 use tonic_types::StatusExt;
 
-/// Where the hub is, and who calls.
+/// The address of the hub, and the identity of the caller.
 #[derive(Debug, Args)]
 pub(super) struct Connection {
-    /// The hub to talk to; `https://…` for one with TLS
+    /// URL of the hub; `https://…` if it uses TLS
     #[arg(long, global = true, value_name = "URL", env = "RIALTO_SERVER", default_value = "http://127.0.0.1:50051")]
     server: String,
-    /// A file with the token to show; without it, what is in the environment variable RIALTO_TOKEN
+    /// File with the token to send [default: the environment variable RIALTO_TOKEN]
     #[arg(long, global = true, value_name = "FILE", env = "RIALTO_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// The authorities that the hub's certificate may come from [default: those of this machine]
+    /// PEM file with the authorities that may have signed the hub's certificate [default: those of this machine]
     #[arg(long, global = true, value_name = "FILE", env = "RIALTO_CA")]
     ca: Option<PathBuf>,
-    /// The certificate to show, where the hub wants one
+    /// PEM file with the client's certificate, if the hub requires one
     #[arg(long, global = true, value_name = "FILE", env = "RIALTO_CERT", requires = "key")]
     cert: Option<PathBuf>,
-    /// Its private key
+    /// PEM file with the private key of the client's certificate
     #[arg(long, global = true, value_name = "FILE", env = "RIALTO_KEY", requires = "cert")]
     key: Option<PathBuf>,
 }
 
 impl Connection {
-    /// Connects, and shows the token if there is one.
+    /// Connects, with the token if there is one.
     pub(super) async fn open(&self) -> Result<Hub, Box<dyn Error>> {
         let mut connector = Connector::new(&self.server);
         if let Some(token) = self.token()? {
@@ -46,7 +46,7 @@ impl Connection {
         }
         connector.connect().await.map_err(|error| match error {
             rialto_client::Error::Unreachable { .. } => {
-                format!("{error}; start one with `rialto serve`, or name another with --server").into()
+                format!("{error}; start one with `rialto serve`, or give its address with --server").into()
             }
             other => other.into(),
         })
@@ -65,7 +65,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// A status in words: what was wrong, with which field, and whether to try again.
+/// Describes a status: its message, what to do about it, and when to retry.
 pub(super) fn explain(status: &Status) -> String {
     let details = status.get_error_details();
     let mut text = status.message().to_owned();
@@ -74,7 +74,7 @@ pub(super) fn explain(status: &Status) -> String {
     }
     match details.error_info().map(|info| info.reason.as_str()) {
         Some("TOKEN_MISSING") => {
-            text = "this hub asks for a token: `export RIALTO_TOKEN=$(rialto token --name me --role admin)` where its data is"
+            text = "this hub requires a token: run `export RIALTO_TOKEN=$(rialto token --name me --role admin)` on the machine with its data folder"
                 .into();
         }
         Some("TOKEN_EXPIRED") => text.push_str("; get another one with `rialto token`"),

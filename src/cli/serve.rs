@@ -16,7 +16,7 @@ pub(super) fn run(settings: Settings) -> Outcome {
     raise_descriptor_limit();
     let runtime = runtime()?;
     let outcome = runtime.block_on(serve(&config));
-    // Blocking work that nobody waits for any more must not hold the process.
+    // Blocking work whose result is no longer needed must not delay the exit.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -31,17 +31,17 @@ async fn serve(config: &Config) -> Outcome {
         }
     };
 
-    // Without a certificate there is nothing to read again, and a terminal that closes ends what runs in it.
+    // Without TLS there is nothing to reload, and SIGHUP keeps its usual meaning: the terminal has closed.
     let mut hangup = if config.tls.is_enabled() { Some(signal(SignalKind::hangup())?) } else { None };
 
     let server = server::start(config).await?;
     match config.auth.mode {
         AuthMode::Open if config.insecure => {
-            tracing::warn!("open mode with --insecure: whoever can connect can do everything");
+            tracing::warn!("auth.mode is open, with --insecure: every client that can connect may do everything");
         }
-        AuthMode::Open => tracing::info!("open mode: whoever can connect from this machine can do everything"),
+        AuthMode::Open => tracing::info!("auth.mode is open: every client on this machine may do everything"),
         AuthMode::Token if config.insecure && !config.tls.is_enabled() => {
-            tracing::warn!("tokens without TLS, with --insecure: whoever is on the way to a client reads them");
+            tracing::warn!("tokens are sent without TLS, with --insecure: they can be read on the network");
         }
         AuthMode::Token => {}
     }
@@ -58,7 +58,7 @@ async fn serve(config: &Config) -> Outcome {
     }
     tokio::select! {
         () = server.shutdown() => Ok(()),
-        () = signalled() => Err("ended at once by a second signal".into()),
+        () = signalled() => Err("a second signal ended the shutdown early".into()),
     }
 }
 
@@ -69,10 +69,10 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// Every connection takes a descriptor; the soft limit is often far below what the system grants.
+/// Raises the soft limit of open files to the hard limit: every connection takes a descriptor.
 fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => tracing::debug!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
 }

@@ -1,4 +1,4 @@
-//! `rialto token`: a token for whoever has the data folder.
+//! `rialto token`: signs a token with the key in the data folder.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{
 
 /// Sign a token for an operator or a service, with the key in the data folder.
 ///
-/// It is good at every hub on this data folder at once, and nothing is written down of it: it cannot be taken back, so let it be short.
+/// The token is valid at once at every hub that uses this data folder. It is not recorded and cannot be revoked, so keep its lifetime short.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Token {
-    /// Who it is for; the hub calls its bearer `operator:NAME`
+    /// Name of the holder; the hub calls them `operator:NAME`
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: String,
-    /// What its bearer may do, beside what everybody may; `admin` manages users. Can be given many times
+    /// A role of the holder; `admin` manages users. Can be given more than once
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
-    /// For how long it is good
+    /// Lifetime of the token
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=525_600))]
     minutes: u32,
     #[command(flatten)]
@@ -30,12 +30,12 @@ pub(super) struct Token {
 }
 
 const AFTER_HELP: &str = "\
-The first user of a hub that asks for tokens:
+Create the first user of a hub that requires tokens:
   export RIALTO_TOKEN=$(rialto token --name setup --role admin)
   rialto users create ada --password-stdin
   rialto users update ada --roles admin";
 
-/// What logs and shells show as it is.
+/// Accepts names that need no quoting in logs and shells.
 fn name(text: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_name = (1..=64).contains(&text.len()) && text.bytes().all(is_plain);

@@ -21,12 +21,12 @@ use crate::{
     users::parse_id,
 };
 
-/// Look at users and change them.
+/// List, create, update and delete users.
 #[derive(Debug, Args)]
 pub(super) struct Users {
     #[command(flatten)]
     connection: Connection,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -37,21 +37,21 @@ pub(super) struct Users {
 enum Verb {
     /// List users in the order of their creation.
     List {
-        /// At most so many; 0 is all.
+        /// Maximum number of users; 0 lists all.
         #[arg(long, default_value_t = 0)]
         limit: i32,
-        /// Begin behind the user of this id.
+        /// Start after the user with this id.
         #[arg(long, value_name = "ID", default_value = "")]
         after: String,
     },
     /// Create a user.
     Create {
-        /// 1 to 64 letters, digits and signs, without spaces.
+        /// 1 to 64 letters, digits and punctuation, without spaces.
         username: String,
-        /// Empty: none.
+        /// Email address; empty for none.
         #[arg(long, default_value = "")]
         email: String,
-        /// Read the password from standard input; without it there is none, and no login.
+        /// Read the password from standard input. A user without a password cannot log in.
         #[arg(long)]
         password_stdin: bool,
     },
@@ -60,23 +60,23 @@ enum Verb {
         /// An id or a username.
         user: String,
     },
-    /// Change what is given of a user, and nothing else.
+    /// Change the given fields of a user.
     Update {
         /// An id or a username.
         user: String,
         /// The new username.
         #[arg(long)]
         username: Option<String>,
-        /// Empty: none.
+        /// New email address; empty removes it.
         #[arg(long)]
         email: Option<String>,
-        /// All roles, separated by commas; empty: none.
+        /// All roles, separated by commas; empty removes all.
         #[arg(long, value_delimiter = ',')]
         roles: Option<Vec<String>>,
-        /// Read the new password from standard input; an empty one takes the login away.
+        /// Read the new password from standard input; an empty one removes it, so that the user cannot log in.
         #[arg(long)]
         password_stdin: bool,
-        /// Only if the user is still at this revision.
+        /// Update only if the user still has this revision; 0 updates any.
         #[arg(long, value_name = "REVISION", default_value_t = 0)]
         if_revision: u64,
     },
@@ -102,7 +102,7 @@ impl Users {
     }
 }
 
-/// Makes the call, and gives back the users to print.
+/// Makes the call, and returns the users to print.
 async fn call(mut client: Client, verb: Verb) -> Result<Option<Vec<User>>, Box<dyn Error>> {
     let one = |user: tonic::Response<User>| Some(vec![user.into_inner()]);
     Ok(match verb {

@@ -111,7 +111,7 @@ fn what_is_there_is_kept_whatever_is_asked() {
     kept();
 
     fs::remove_file(folder.join("rialto-certs/client-key.pem")).unwrap();
-    assert!(refused(folder, &["--dev"]).contains("client.pem is there, but not ./rialto-certs/client-key.pem"));
+    assert!(refused(folder, &["--dev"]).contains("client.pem exists, but not ./rialto-certs/client-key.pem"));
     fs::remove_file(folder.join("rialto-certs/client.pem")).unwrap();
     fs::write(folder.join("rialto-certs/ca.pem"), &before[2]).unwrap();
     assert!(refused(folder, &["--dev"]).contains("are not what `rialto cert` made"));
