@@ -107,14 +107,14 @@ fn what_is_there_is_kept_whatever_is_asked() {
     kept();
     made(folder, &["--dev", "--client", "ada"]);
     kept();
-    assert!(refused(folder, &["--dev", "--name", "chat.example"]).contains("server.pem is there already"));
+    assert!(refused(folder, &["--dev", "--name", "chat.example"]).contains("server.pem already exists"));
     kept();
 
     fs::remove_file(folder.join("rialto-certs/client-key.pem")).unwrap();
     assert!(refused(folder, &["--dev"]).contains("client.pem exists, but not ./rialto-certs/client-key.pem"));
     fs::remove_file(folder.join("rialto-certs/client.pem")).unwrap();
     fs::write(folder.join("rialto-certs/ca.pem"), &before[2]).unwrap();
-    assert!(refused(folder, &["--dev"]).contains("are not what `rialto cert` made"));
+    assert!(refused(folder, &["--dev"]).contains("were not made by `rialto cert`"));
     assert!(!folder.join("rialto-certs/client.pem").exists());
 }
 
