@@ -95,12 +95,12 @@ impl Settings {
         let options = [
             ("--listen", "listen", self.listen),
             ("--data", "data", self.data),
-            ("--auth", "auth.mode", self.auth.and_then(name)),
+            ("--auth", "auth.mode", self.auth.as_ref().and_then(name)),
             ("--insecure", "insecure", self.insecure.then(|| "true".to_owned())),
             ("--tls-cert", "tls.cert", self.tls_cert),
             ("--tls-key", "tls.key", self.tls_key),
             ("--tls-client-ca", "tls.client_ca", self.tls_client_ca),
-            ("--log-format", "logging.format", self.log_format.and_then(name)),
+            ("--log-format", "logging.format", self.log_format.as_ref().and_then(name)),
             ("--log", "logging.filter", self.log),
         ];
         let set = self.set.into_iter().map(|(name, value)| Assignment { flag: "--set", name, value });
@@ -112,7 +112,7 @@ impl Settings {
 }
 
 /// The name of a choice, as the option and the setting take it.
-fn name(choice: impl ValueEnum) -> Option<String> {
+fn name(choice: &impl ValueEnum) -> Option<String> {
     Some(choice.to_possible_value()?.get_name().to_owned())
 }
 

@@ -114,7 +114,7 @@ impl Users {
                 Ok(()) => return Ok(user),
                 // A concurrent change came first. Every retry means that another call succeeded, and an expected revision fails the next one.
                 Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => {
-                    self.wait_until_newer(&current).await?
+                    self.wait_until_newer(&current).await?;
                 }
                 Err(error) => return Err(describe(error, &user)),
             }
@@ -128,7 +128,7 @@ impl Users {
             match self.write(vec![UserWrite::Delete { id: current.id, revision: current.revision }]).await {
                 Ok(()) => return Ok(()),
                 Err(WriteError::Conflict { conflict: Conflict::StaleRevision, .. }) => {
-                    self.wait_until_newer(&current).await?
+                    self.wait_until_newer(&current).await?;
                 }
                 Err(error) => return Err(describe(error, &current)),
             }
