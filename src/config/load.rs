@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
 };
@@ -109,7 +109,7 @@ impl Merge {
         Ok(())
     }
 
-    fn variable(&mut self, variable: &OsString, value: OsString) {
+    fn variable(&mut self, variable: &OsStr, value: OsString) {
         // A variable whose name is not UTF-8 is not ours.
         let Some(variable) = variable.to_str().filter(|variable| variable.starts_with(ENV_PREFIX)) else { return };
         if names::is_other_variable(variable) {
