@@ -1,4 +1,4 @@
-//! What each part is told of the configuration.
+//! What the engine, the hub, authentication and TLS take, derived from the configuration.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,7 +53,7 @@ pub(super) fn hub(config: &Config) -> hub::Settings {
         inbox: config.rooms.max_queued_joins,
         open_rooms: config.rooms.max_open_rooms,
         memberships: config.rooms.max_memberships,
-        memberships_per_user: (config.auth.is_required()).then_some(config.rooms.max_memberships_per_caller),
+        memberships_per_user: config.auth.is_required().then_some(config.rooms.max_memberships_per_caller),
         rooms_per_stream: config.rooms.max_rooms_per_stream,
         members_per_room: config.rooms.max_members_per_room,
         presence_max: config.rooms.presence_max,
@@ -74,7 +74,7 @@ pub(super) fn auth(config: &Config, folder: &Path) -> auth::Settings {
         },
     });
     auth::Settings {
-        key_folder: (config.auth.is_required()).then(|| folder.to_owned()),
+        key_folder: config.auth.is_required().then(|| folder.to_owned()),
         issuer: config.auth.issuer.clone(),
         audience: config.auth.audience.clone(),
         issuers: issuers.collect(),
