@@ -68,7 +68,7 @@ async fn no_token_password_or_text_is_logged_at_any_level() {
     let admin = operator(folder.path()).await;
     let secrets = use_secrets(&process, &admin).await;
     process.signal("TERM").await;
-    process.logged("ended").await;
+    process.logged("shutdown complete").await;
     let log = process.log();
     assert!(log.lines().count() > 1_000, "so much is said at this level");
     assert!(!log.contains("$argon2"), "nor what a password could be guessed by");

@@ -29,8 +29,8 @@ pub struct Started {
     pub auth: Auth,
     /// Logs users in. `None` if authentication is disabled.
     pub sessions: Option<Sessions>,
-    /// Background tasks, which end when `stop` is cancelled.
-    pub tasks: Vec<JoinHandle<()>>,
+    /// Background tasks and their names. They end when `stop` is cancelled.
+    pub tasks: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 /// Starts authentication. Reads the signing key, or creates it on the first start, and the secrets of other issuers: blocks on files.
@@ -51,10 +51,10 @@ pub fn start(
     for issuer in &settings.issuers {
         let (trusted, task) = TrustedIssuer::other(issuer, settings.jwks_interval, stop)?;
         issuers.push(trusted);
-        tasks.extend(task);
+        tasks.extend(task.map(|task| ("key fetcher", task)));
     }
     let sessions = Sessions::new(settings, key, Arc::clone(&engine), users.clone());
-    tasks.push(tokio::spawn(sessions::purge(engine, stop.clone())));
+    tasks.push(("session purge", tokio::spawn(sessions::purge(engine, stop.clone()))));
     let verifier = Some(TokenVerifier { issuers });
     let auth = Auth(Arc::new(Inner { verifier, users, open_registration, without_token }));
     Ok(Started { auth, sessions: Some(sessions), tasks })

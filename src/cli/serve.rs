@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Outcome, Settings, runtime};
 use crate::{
     config::{AuthMode, Config},
-    server, telemetry,
+    server::{self, Server},
+    telemetry,
 };
 
 pub(super) fn run(settings: Settings) -> Outcome {
@@ -24,7 +25,7 @@ pub(super) fn run(settings: Settings) -> Outcome {
 async fn serve(config: &Config) -> Outcome {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut signalled = async || {
+    let signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -32,7 +33,7 @@ async fn serve(config: &Config) -> Outcome {
     };
 
     // Without TLS there is nothing to reload, and SIGHUP keeps its usual meaning: the terminal has closed.
-    let mut hangup = if config.tls.is_enabled() { Some(signal(SignalKind::hangup())?) } else { None };
+    let hangup = if config.tls.is_enabled() { Some(signal(SignalKind::hangup())?) } else { None };
 
     let server = server::start(config).await?;
     match config.auth.mode {
@@ -50,14 +51,20 @@ async fn serve(config: &Config) -> Outcome {
     writeln!(stdout, "listening on {scheme}://{}", server.address())?;
     stdout.flush()?;
 
+    run_until_ended(server, signalled, hangup).await
+}
+
+/// Runs the server until a signal or the failure of an actor, and shuts it down. A second signal ends it at once.
+async fn run_until_ended(mut server: Server, mut signalled: impl AsyncFnMut(), mut hangup: Option<Signal>) -> Outcome {
     loop {
         tokio::select! {
             () = signalled() => break,
+            _ = server.failed() => break,
             () = hung_up(&mut hangup) => server.reload(),
         }
     }
     tokio::select! {
-        () = server.shutdown() => Ok(()),
+        ended = server.shutdown() => Ok(ended?),
         () = signalled() => Err("a second signal ended the shutdown early".into()),
     }
 }
@@ -74,5 +81,21 @@ fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => tracing::debug!(limit, "open files"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_failure_of_an_actor_ends_the_process_with_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Config { listen, data: folder.path().into(), ..Config::default() };
+        let server = server::start(&config).await.unwrap();
+        server.end_actor("hub");
+        let ended = run_until_ended(server, async || pending().await, None).await;
+        assert_eq!(ended.unwrap_err().to_string(), "the hub ended before the server was shut down");
     }
 }

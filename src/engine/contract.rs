@@ -15,6 +15,10 @@ pub trait Engine: Log + Users + Sessions + Signals {
     /// Resolves when the engine can no longer write, for any reason; immediately if it already cannot.
     async fn stopped(&self);
 
+    /// Resolves when all threads and tasks of the engine have ended: with the name of the one that panicked, or with `None` after
+    /// [`close`](Self::close).
+    async fn ended(&self) -> Option<&'static str>;
+
     /// Stops accepting drafts: later ones fail with [`Error::Sealed`](super::Error::Sealed). Drafts accepted before are committed and
     /// emitted, then the rooms' feed ends. Users and sessions can still be written. Resolves when every accepted draft is committed.
     async fn seal(&self);

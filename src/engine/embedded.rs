@@ -3,6 +3,7 @@
 //! A single [`writer`] thread owns the only writing connection and commits all waiting writes as one group. A few [`readers`] read
 //! consistent snapshots of the messages. The state of the [`rooms`] is kept in memory. [`schema`] defines the file.
 
+mod alarm;
 mod creators;
 mod error;
 mod folder;

@@ -113,7 +113,7 @@ impl Hub {
 
     /// Ends it in the orderly way, and gives its data back.
     pub async fn shutdown(self) -> TempDir {
-        soon(self.server.shutdown()).await;
+        soon(self.server.shutdown()).await.unwrap();
         self.folder
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
 
 use super::{
+    alarm::Alarm,
     creators::Creators,
     error::OpenError,
     folder,
@@ -42,6 +43,8 @@ pub struct Embedded {
     rooms: Arc<Rooms>,
     /// Becomes `true` when the writer can no longer guarantee durability; closed when the writer has ended.
     stopped: watch::Receiver<bool>,
+    /// Names the thread or task that panicked; closed when all have ended.
+    panicked: watch::Receiver<Option<&'static str>>,
     page_bytes: usize,
     /// Weak, so that the feed ends when the writer does.
     signals: mpsc::WeakSender<FeedItem>,
@@ -83,7 +86,10 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
     let log = RoomLog::new(Arc::clone(&rooms), settings.rooms, creators);
     let (stop, stopped) = watch::channel(false);
     let (queue, inbox) = Queue::new(settings.queue_drafts, settings.queue_bytes);
-    let parts = writer::Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped: stop };
+    let (alarm, panicked) = Alarm::new("log writer");
+    let sweeper_alarm = alarm.named("retention sweeper");
+    let parts =
+        writer::Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped: stop, alarm };
     let writer = writer::start(parts).map_err(failed)?;
 
     let sweep = Sweep::start(Sweeper {
@@ -93,14 +99,21 @@ pub fn open(settings: &Settings, metrics: Arc<Metrics>) -> Result<(Arc<Embedded>
         queue: queue.clone(),
         metrics: Arc::clone(&metrics),
         oldest: HashMap::new(),
+        _alarm: sweeper_alarm,
     });
     let running = Mutex::new(Some(Running { sweep, writer }));
     let page_bytes = settings.page_bytes;
-    let engine = Embedded { epoch, queue, readers, rooms, stopped, page_bytes, signals, metrics, running };
+    let engine = Embedded { epoch, queue, readers, rooms, stopped, panicked, page_bytes, signals, metrics, running };
     Ok((Arc::new(engine), Feeds { rooms: fed_rooms, users: fed_users }))
 }
 
 impl Embedded {
+    /// Makes the writer panic.
+    #[cfg(test)]
+    pub(crate) async fn panic_writer(&self) {
+        self.queue.panic().await;
+    }
+
     fn floor_and_head(&self, room: &RoomName) -> Result<(u64, u64), Error> {
         self.readers.check()?;
         Ok(self.rooms.get(room).map_or((0, 0), |room| (room.floor, room.head)))
@@ -209,6 +222,10 @@ impl Sessions for Embedded {
 impl Engine for Embedded {
     async fn stopped(&self) {
         _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    }
+
+    async fn ended(&self) -> Option<&'static str> {
+        self.panicked.clone().wait_for(Option::is_some).await.ok().and_then(|actor| *actor)
     }
 
     async fn seal(&self) {

@@ -20,8 +20,13 @@ pub(super) struct Queue {
 #[derive(Debug)]
 pub(super) enum Command {
     Write(Write),
-    Seal { sealed: oneshot::Sender<()> },
+    Seal {
+        sealed: oneshot::Sender<()>,
+    },
     Close,
+    /// Makes the writer panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A write that becomes part of a group. Dropping it releases its share of the queue's bytes.
@@ -131,5 +136,10 @@ impl Queue {
     pub(super) async fn close(&self) {
         // It may already have ended.
         _ = self.commands.send(Command::Close).await;
+    }
+
+    #[cfg(test)]
+    pub(super) async fn panic(&self) {
+        _ = self.commands.send(Command::Panic).await;
     }
 }

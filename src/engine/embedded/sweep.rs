@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    alarm::Alarm,
     log::CHUNK,
     pages,
     queue::Queue,
@@ -61,6 +62,8 @@ pub(super) struct Sweeper {
     pub(super) metrics: Arc<Metrics>,
     /// By room id: the floor, and the time of the oldest message above it. Valid while the room still has that floor.
     pub(super) oldest: HashMap<i64, (u64, Time)>,
+    /// Reports a panic of the task.
+    pub(super) _alarm: Alarm,
 }
 
 impl Sweeper {
@@ -167,6 +170,7 @@ mod tests {
             queue,
             metrics: Arc::default(),
             oldest: HashMap::new(),
+            _alarm: Alarm::new("retention sweeper").0,
         };
         Fixture { sweeper, inbox, connection, _folder: folder }
     }

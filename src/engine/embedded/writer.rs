@@ -6,6 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    alarm::Alarm,
     error::from_sqlite,
     log::RoomLog,
     queue::{Command, Write},
@@ -43,11 +44,13 @@ pub(super) struct Parts {
     pub(super) users_feed: mpsc::Sender<UserChanges>,
     /// Set when a commit failed in a way that leaves unknown what the file holds: nothing may be acknowledged from then on.
     pub(super) stopped: watch::Sender<bool>,
+    /// Reports a panic of the thread.
+    pub(super) alarm: Alarm,
 }
 
 /// Starts the thread.
 pub(super) fn start(parts: Parts) -> io::Result<WriterThread> {
-    let Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped } = parts;
+    let Parts { connection, log, user_count, inbox, lock, rooms_feed, users_feed, stopped, alarm } = parts;
     let writer = Writer {
         connection,
         log,
@@ -58,6 +61,7 @@ pub(super) fn start(parts: Parts) -> io::Result<WriterThread> {
         users_version: 0,
         stopped,
         _lock: lock,
+        _alarm: alarm,
     };
     let thread = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run())?;
     Ok(WriterThread(thread))
@@ -74,6 +78,7 @@ struct Writer {
     users_version: u64,
     stopped: watch::Sender<bool>,
     _lock: File,
+    _alarm: Alarm,
 }
 
 /// The outcome of one write within its group's transaction.
@@ -100,6 +105,8 @@ impl Writer {
                     _ = sealed.send(());
                 }
                 Some(Command::Close) => return,
+                #[cfg(test)]
+                Some(Command::Panic) => panic!("asked to by a test"),
                 Some(Command::Write(_)) | None => {}
             }
         }
