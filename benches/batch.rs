@@ -1,6 +1,6 @@
-//! Framing committed messages: what the hub does once a message, whatever the number of its subscribers.
+//! Framing committed messages: the work that the hub does once per message, whatever the number of subscribers.
 //!
-//! Measured is [`Framer`] alone: encoding, and the memory of the batch, which is made anew each time because subscribers keep it.
+//! Measures [`Framer`] alone: encoding, and allocating the batch, which is new each time because subscribers keep it.
 
 use std::hint::black_box;
 

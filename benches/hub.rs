@@ -1,8 +1,8 @@
 //! Joins, and publishing through the hub: from the append to the moment at which the last subscriber holds the bytes, on the embedded engine.
 //!
 //! A round publishes one message, or [`INFLIGHT`] of them, and waits until all are with everybody. Its time contains the
-//! commits, and so the disk: a round of one message waits for one fsync, a round of 64 for two (the writer begins with what is there, and
-//! commits what came meanwhile as the next group). What one takes on the machine, `one commit` of the benchmark `log` says. It is three
+//! commits, and so the disk: a round of one message waits for one fsync, a round of 64 for two (the writer begins with what is queued, and
+//! commits what arrived meanwhile as the next group). `one commit` of the benchmark `log` shows the time of one on the machine. It is three
 //! quarters of a round of one message to one subscriber, and a fifth of a round that ends in 64,000 deliveries.
 //!
 //! Every subscriber is a task that takes the shared bytes and counts the frames in them, which is an eighth of the CPU time of the largest
@@ -36,7 +36,7 @@ use tokio::{runtime::Runtime, sync::Notify, task::JoinHandle};
 /// Messages of a large round.
 const INFLIGHT: usize = 64;
 
-/// A hub, and those who listen in its lobby.
+/// A hub and the subscribers of its lobby.
 struct Crowd {
     engine: Arc<dyn Engine>,
     subscribers: usize,
@@ -51,7 +51,7 @@ struct Missing {
     none: Notify,
 }
 
-/// What ends behind the crowd.
+/// What ends after the subscribers.
 struct Ground {
     engine: Arc<dyn Engine>,
     hub: JoinHandle<()>,
@@ -73,7 +73,7 @@ impl Crowd {
         (Arc::new(crowd), Ground { engine, hub: task, _folder: folder })
     }
 
-    /// Publishes so many messages at once, and waits until everybody has them.
+    /// Publishes this many messages at once, and waits until all subscribers have them.
     async fn round(&self, messages: usize) {
         self.missing.deliveries.store(messages * self.subscribers, Ordering::Relaxed);
         let mut receipts = Vec::with_capacity(messages);
@@ -104,7 +104,7 @@ impl Missing {
     }
 }
 
-/// Until the hub ends.
+/// Runs until the hub ends.
 async fn listen(mut subscription: Subscription, missing: Arc<Missing>) {
     while let Ok(bytes) = poll_fn(|cx| subscription.poll_next(cx)).await {
         missing.came(frames(bytes));
@@ -149,7 +149,7 @@ fn publishing(criterion: &mut Criterion, runtime: &Runtime) {
             benches.throughput(Throughput::Elements((messages * subscribers) as u64));
             benches.bench_function(BenchmarkId::new("subscribers", subscribers), |bencher| {
                 bencher.iter_custom(|rounds| {
-                    // In a worker of the runtime, where sessions are.
+                    // In a worker of the runtime, where streams run.
                     let rounds = runtime.spawn(Arc::clone(&crowd).rounds(rounds, messages));
                     runtime.block_on(rounds).unwrap()
                 });

@@ -1,10 +1,10 @@
-//! Appending to the log of the embedded engine, and beside it what SQLite takes for the same rows without us.
+//! Appending to the log of the embedded engine, and the time that SQLite alone takes for the same rows.
 //!
-//! A round appends so many drafts with at most so many in flight: whenever the oldest is durable, the next one follows. The writer forms
-//! the groups as they come.
+//! A round appends a number of drafts with a limit on those in flight: whenever the oldest is durable, the next one follows. The writer forms
+//! the groups as usual.
 //!
 //! The baselines are one connection to a file with the same tables, the same pragmas and no other thread: `groups of 512` inserts and
-//! commits, `one commit` does so with a single row. Their time is the fsync's, and the inserts'.
+//! commits, `one commit` does so with a single row. Their time is that of the fsync and the inserts.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
@@ -65,7 +65,7 @@ fn appending(criterion: &mut Criterion, runtime: &Runtime) {
         benches.bench_function(BenchmarkId::new("in flight", inflight), |bencher| {
             bencher.iter_custom(|rounds| {
                 let drafts = drafts(usize::try_from(rounds).unwrap() * inflight);
-                // In a worker of the runtime, where sessions are.
+                // In a worker of the runtime, where streams run.
                 let appended = runtime.spawn(append(Arc::clone(&engine), inflight, drafts));
                 runtime.block_on(appended).unwrap()
             });
@@ -85,7 +85,7 @@ struct Bare {
 }
 
 impl Bare {
-    /// In the tables of an engine that has been there, with the room that its message has left.
+    /// In the tables of an existing engine, in a room that a message has created.
     fn open(folder: &Path, runtime: &Runtime) -> Self {
         runtime.block_on(async {
             let (engine, _feeds) = support::open(folder);

@@ -1,10 +1,10 @@
-//! A page of 100 users, out of few and out of many: it should cost the same.
+//! A page of 100 users, out of few and out of many users: it should cost the same.
 //!
-//! Measured is what `rpc` asks [`Users`] for. `first` takes the same page again and again, so that it is in the processor's caches: it
-//! shows what paging itself costs. `anywhere` begins at another place each time: out of 1,000,000 users nothing of the page is in a cache
-//! then, and it shows that too.
+//! Measures the calls that `rpc` makes to [`Users`]. `first` reads the same page repeatedly, so that it is in the processor's caches: it
+//! shows the cost of paging itself. `anywhere` starts at another place each time: out of 1,000,000 users, nothing of the page is in a cache,
+//! and it shows that cost too.
 //!
-//! The users come out of a feed, as an engine's do, but without being written to a file first: the model is all that pages read.
+//! The users come from a feed like an engine's, but without being written to a file: pages read only the model.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that panics has failed")]
 #![allow(clippy::print_stderr, reason = "who waits wants to know for what")]
@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 const PAGE: usize = 100;
 
-/// Users of one change, as a `CreateUsers` makes them.
+/// Users of one change, as `CreateUsers` makes them.
 const GROUP: usize = 10_000;
 
-/// Users that are followed from the feed, in the order of their ids.
+/// Users applied from the feed, in the order of their ids.
 async fn create(count: usize) -> (Users, Vec<Uuid>) {
     eprintln!("creating {count} users");
     let folder = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ async fn create(count: usize) -> (Users, Vec<Uuid>) {
         feed.send(UserChanges { version, changes }).await.unwrap();
     }
     drop(feed);
-    // It ends when it has applied everything.
+    // The task ends when it has applied everything.
     follower.await.unwrap();
     (users, ids)
 }
@@ -85,7 +85,7 @@ fn paging(criterion: &mut Criterion, runtime: &Runtime, many: usize) {
     benches.finish();
 }
 
-/// Runs everything once, only to see that it runs: `cargo test --benches`, or `cargo bench -- --test`.
+/// Runs everything once as a smoke test: `cargo test --benches`, or `cargo bench -- --test`.
 fn is_test() -> bool {
     let given = |flag: &str| env::args().any(|argument| argument == flag);
     given("--test") || !given("--bench")

@@ -1,4 +1,4 @@
-//! What is counted while the server runs: every figure's name, and what it means.
+//! The counters of a running server, and what each of them counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,36 +7,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// The count since the server started.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The counts of one server, shared by its parts.
+/// The counters of one server, shared by its parts.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Pages of messages that were read from the log.
+    /// Pages of messages read from the log.
     pub log_reads: Counter,
-    /// Times that a subscriber fell out of a room's ring and was sent on from the log.
+    /// Times that a subscriber fell out of a room's ring and was served from the log instead.
     pub refills: Counter,
-    /// Messages that retention removed.
+    /// Messages removed by retention.
     pub removed_messages: Counter,
-    /// Signals (typing) that were dropped because the hub's feed was full.
+    /// Typing signals dropped because the hub's feed was full.
     pub dropped_signals: Counter,
-    /// Hashes of passwords that were computed, for new ones and to check old ones.
+    /// Password hashes computed, to store a password and to check one.
     pub password_hashes: Counter,
-    /// Streams that were told to end because their client had read nothing for too long; most of them are reset.
+    /// Streams ended because their client read nothing for too long. Most of them are reset.
     pub slow_readers: Counter,
 }

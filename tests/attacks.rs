@@ -1,4 +1,4 @@
-//! Attacks on HTTP/2, on sockets, by sizes, and on tokens and passwords by their number. Each is answered as it should be, changes nothing, costs bounded memory, and somebody else is
+//! Attacks on HTTP/2 and on sockets, by message size, and by the number of tokens and passwords. Each gets the right answer, changes nothing and costs bounded memory, and other clients are
 //! served meanwhile.
 
 mod descriptors;
@@ -24,10 +24,10 @@ const MIB: u64 = 1024 * KIB;
 /// Connections that attack at once.
 const ATTACKERS: usize = 8;
 
-/// What eight connections may take that have nothing under way: buffers for reading and writing, headers, streams that are just going.
+/// The memory that eight idle connections may take: read and write buffers, headers, and streams that are ending.
 const LITTLE: u64 = ATTACKERS as u64 * MIB;
 
-/// Lets many flood at once, again and again until others were served meanwhile. How each ended; `None`: the server took all of it.
+/// Floods from many connections at once, repeatedly, until others were served meanwhile. Returns how each ended; `None` means that the server took all of it.
 async fn flooded<I: Iterator<Item = Vec<u8>>>(siege: &mut Siege, octets: impl Fn() -> I) -> Vec<Option<End>> {
     let address = siege.address();
     let waves = siege.repeat(async || {

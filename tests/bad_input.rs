@@ -1,4 +1,4 @@
-//! Bad input to the users' calls: each gets its status and details, and changes and harms nothing.
+//! Bad input to the user calls: each gets its status and details, and changes nothing.
 
 mod bulk;
 mod frames;
@@ -19,7 +19,7 @@ use crate::support::{
 
 const KIB: usize = 1024;
 
-/// Two users, and a connection with a chat on it that must outlive everything.
+/// Two users, and a connection with a Chat stream that must outlive every call.
 struct Scene {
     hub: Hub,
     channel: Channel,
@@ -55,7 +55,7 @@ impl Scene {
         soon(call).await
     }
 
-    /// Makes the calls, none of which may succeed or leave a trace.
+    /// Makes the calls. None may succeed or leave a trace.
     async fn refuses(&mut self, rows: impl IntoIterator<Item = (Call, Refusal)>) {
         let mut wrong = Vec::new();
         for (call, expected) in rows {
@@ -69,7 +69,7 @@ impl Scene {
         self.is_unharmed().await;
     }
 
-    /// The same, with bytes.
+    /// The same with raw bytes.
     async fn refuses_bytes(&mut self, method: &str, rows: impl IntoIterator<Item = (&str, Bytes)>, expected: &Refusal) {
         for (name, body) in rows {
             let status = self.call_bytes(method, body).await.expect_err(name);
@@ -161,10 +161,10 @@ fn undecodable() -> Refusal {
     Refusal::new(Code::InvalidArgument, "MALFORMED_MESSAGE")
 }
 
-/// A UUIDv7 that nobody has.
+/// A UUIDv7 that no user has.
 const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
 
-/// No usernames: wrong in length, in shape, or made to deceive.
+/// Invalid usernames: of the wrong length or shape, or meant to deceive.
 fn bad_usernames() -> Vec<String> {
     let hostile = [
         " ",
@@ -194,7 +194,7 @@ fn bad_usernames() -> Vec<String> {
     hostile.into_iter().map(str::to_owned).chain(long).collect()
 }
 
-/// No email addresses.
+/// Invalid email addresses.
 fn bad_emails() -> Vec<String> {
     let malformed = [
         " ",
@@ -231,7 +231,7 @@ async fn get_user_refuses_what_names_nobody_or_nothing() {
     scene.refuses(rows).await;
 }
 
-/// What is echoed must not make the answer's headers larger than clients take.
+/// Echoed input must not make the answer's headers larger than clients accept.
 #[tokio::test]
 async fn an_id_as_long_as_a_frame_is_nobodys() {
     let mut scene = Scene::start().await;
@@ -253,7 +253,7 @@ async fn an_id_as_long_as_a_frame_is_nobodys() {
 #[tokio::test]
 async fn no_character_of_unicode_harms_a_look_for_a_username() {
     let mut scene = Scene::start().await;
-    // Characters that are ruled by their context, and every 509th of all.
+    // Characters with contextual rules, and every 509th character.
     let contextual = "\u{200c}\u{200d}\u{b7}\u{375}\u{5f3}\u{30fb}\u{660}\u{6f0}\u{1100}\u{ac00}\u{fdfa}ßİſK";
     for character in contextual.chars().chain((0..=0x0010_ffff).step_by(509).filter_map(char::from_u32)) {
         for name in [format!("{character}"), format!("א{character}l\u{94d}")] {
@@ -312,7 +312,7 @@ async fn update_user_refuses_bad_taken_and_stale_values() {
         (update(&ada, |it| it.expected_revision = 2), stale.clone()),
         (update(&ada, |it| (it.expected_revision, it.email) = (2, Some("new@example.com".into()))), stale.clone()),
         (update(&ada, |it| (it.expected_revision, it.password) = (u64::MAX, Some("secret".into()))), stale),
-        // One bad value spoils the good ones.
+        // One bad value makes the whole change fail.
         (update(&ada, |it| (it.username, it.email) = (Some("carl".into()), Some("@".into()))), invalid("email")),
     ];
     rows.extend(bad_usernames().iter().map(|name| (named(name), invalid("username"))));

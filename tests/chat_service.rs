@@ -1,4 +1,4 @@
-//! `rialto.v1.ChatService`: for those who only listen, only speak, or only look.
+//! `rialto.v1.ChatService`: subscribe, publish, and read history without a Chat stream.
 
 mod history;
 mod list;
@@ -93,7 +93,7 @@ async fn d4_published_twice_it_is_answered_with_the_first_and_heard_once() {
         assert_eq!(publish(&mut service, keyed("den", "ada", "key", text)).await.unwrap(), again);
         assert_eq!(publish(&mut hub.service().await, keyed("den", "ada", "key", text)).await.unwrap(), again);
     }
-    // Also one that was sent on a stream, and after a restart.
+    // Also for a message sent on a stream, and after a restart.
     let chat = hub.chat("attic").await;
     chat.send(keyed("den", "ada", "key", "not there")).await;
     publish(&mut service, keyed("den", "bob", "key", "of another")).await.unwrap();
@@ -142,7 +142,7 @@ async fn d7_a_message_in_one_room_too_many_is_refused() {
     publish(&mut service, said("den", "ada", "again")).await.unwrap();
 }
 
-/// Whatever publishes while the server shuts down is told so, or was published.
+/// A publish during the shutdown is either published or refused with the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn d9_published_during_a_drain_it_is_in_the_log_or_refused() {
     let hub = Hub::start().await;
@@ -156,7 +156,7 @@ async fn d9_published_during_a_drain_it_is_in_the_log_or_refused() {
                 match publish(&mut service, keyed("den", &format!("user{name}"), &n.to_string(), "hello")).await {
                     Ok(answer) => published.push(answer.message.unwrap()),
                     Err(refused) => {
-                        // By the server, or because the connection is gone.
+                        // Refused by the server, or failed because the connection is gone.
                         let gone = std::error::Error::source(&refused).is_some();
                         assert!(gone || refused.code() == Code::Unavailable, "{refused:?}");
                         break;

@@ -1,4 +1,4 @@
-//! gzip and zstd: taken on every method, sent where that makes a reply smaller, and no way to fill the memory.
+//! gzip and zstd: accepted by every method, used where they make a reply smaller, and no way to exhaust memory.
 
 mod bombs;
 
@@ -64,12 +64,12 @@ fn new(username: impl Into<String>) -> CreateUserRequest {
     CreateUserRequest { username: username.into(), ..CreateUserRequest::default() }
 }
 
-/// As large as a text may be.
+/// The largest allowed text.
 fn long() -> String {
     "What news on the Rialto? ".repeat(4096 / 25)
 }
 
-/// A call with a header, half-closed behind these frames.
+/// Makes a call with a header, and half-closes it after these frames.
 async fn call(hub: &Hub, path: &str, header: (&str, &str), frames: &[bytes::Bytes]) -> Call {
     let mut raw = Raw::connect(hub.address()).await;
     let mut call = raw.call_at(&hub.address().to_string(), path, Some(header)).await;
@@ -77,7 +77,7 @@ async fn call(hub: &Hub, path: &str, header: (&str, &str), frames: &[bytes::Byte
         call.request.write(frame.clone()).await;
     }
     call.request.half_close();
-    // The connection goes with it.
+    // The connection ends with it.
     tokio::spawn(async move { raw.closed().await });
     call
 }
@@ -147,7 +147,7 @@ async fn an_unknown_compression_is_told_what_is_known() {
     }
 }
 
-/// The compression that the headers name, and each message decoded with whether it was compressed.
+/// Reads the compression named in the headers, and each decoded message with its compression flag.
 async fn answer<M: Message + Default>(mut call: Call) -> (Option<String>, Vec<(bool, M)>) {
     let headers = call.response.headers().await;
     let encoding = headers.get("grpc-encoding").map(|value| value.to_str().unwrap().to_owned());
@@ -167,7 +167,7 @@ async fn answer<M: Message + Default>(mut call: Call) -> (Option<String>, Vec<(b
     (encoding, messages)
 }
 
-/// What clients accept, and what of it they get.
+/// What clients accept, and what the server picks.
 const ACCEPTED: [(&str, Option<&str>); 6] = [
     ("gzip", Some("gzip")),
     ("zstd", Some("zstd")),
@@ -242,18 +242,18 @@ async fn deliveries_are_never_compressed() {
         assert!(subscription.response.next().await.event.is_some(), "joined");
         talker.say("lobby", "ada", &long()).await;
         talker.next().await;
-        // Both say that they are not compressed.
+        // Both have the compression flag off.
         assert_eq!(chat.response.next().await.text, long());
         assert_eq!(subscription.response.next().await.text, long());
     }
 }
 
-/// No data of this compression.
+/// Data that is invalid in this compression.
 fn corrupt(encoding: CompressionEncoding) -> Vec<Vec<u8>> {
     let data = framed(&new("carl")).repeat(10);
     let whole = match encoding {
         Gzip => compressed(Gzip, &data),
-        // A checksum, which gzip has always.
+        // gzip always has a checksum.
         _ => {
             let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
             encoder.include_checksum(true).unwrap();

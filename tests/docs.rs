@@ -1,4 +1,4 @@
-//! What is written about Rialto is true of it.
+//! The documentation matches the code.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
@@ -13,7 +13,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap()
 }
 
-/// After a change of the settings: `UPDATE_DOCS=1 cargo test --profile ci docs`.
+/// To update after changing a setting: `UPDATE_DOCS=1 cargo test --profile ci docs`.
 #[test]
 fn the_example_config_names_every_setting_with_its_default() {
     let name = "rialto.example.toml";
@@ -57,7 +57,7 @@ fn the_readme_opens_with_the_two_commands() {
     );
 }
 
-/// What stands in code blocks, from `rialto` to the comment or the end of the line.
+/// The commands in code blocks: from `rialto` to the comment or the end of the line.
 #[test]
 fn every_command_in_the_readme_and_in_the_help_is_one() {
     let help = Command::new(env!("CARGO_BIN_EXE_rialto")).arg("--help").output().unwrap();

@@ -1,4 +1,4 @@
-//! Who may come in at all, and how long a call may take.
+//! Which requests are admitted, and how long a call may take.
 
 use rialto::proto::user::{CreateUserRequest, ListUsersRequest};
 use tokio::{
@@ -26,7 +26,7 @@ fn ada() -> CreateUserRequest {
     CreateUserRequest { username: "ada".into(), ..CreateUserRequest::default() }
 }
 
-/// Creates ada at a name of the server.
+/// Creates ada, with this server name in the request.
 async fn create_at(hub: &Hub, authority: &str) -> Code {
     let mut raw = Raw::connect(hub.address()).await;
     let mut call = raw.call_at(authority, CREATE, None).await;
@@ -35,7 +35,7 @@ async fn create_at(hub: &Hub, authority: &str) -> Code {
     call.response.end().await.unwrap().code()
 }
 
-/// Creates ada by HTTP/1, with these headers beside.
+/// Creates ada over HTTP/1 with these additional headers.
 async fn post(hub: &Hub, headers: &str) -> String {
     let body = "\0\0\0\0\x05\n\x03ada";
     let mut socket = TcpStream::connect(hub.address()).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_server_for_everyone_is_called_by_any_name() {
 #[tokio::test]
 async fn a_web_page_cannot_post_what_is_no_grpc() {
     let hub = Hub::start().await;
-    // What a browser sends to a foreign server without asking it first.
+    // Requests that a browser sends cross-origin without a preflight.
     for content_type in ["Content-Type: text/plain\r\n", "Content-Type: multipart/form-data\r\n", ""] {
         let answer = post(&hub, content_type).await;
         assert!(answer.starts_with("HTTP/1.1 415 "), "{content_type}: {answer}");
@@ -101,7 +101,7 @@ async fn a_batch_of_users_more_than_may_be_is_refused_until_one_ends() {
     let hub = Hub::start_with(|config| config.users.max_bulk_calls = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let first = raw.call(CREATE_MANY, None).await;
-    // The first has its place once the second is refused; before that, the second is the first.
+    // When the second is refused, the first has taken its place; before that, the second may take it.
     let mut refused = loop {
         let mut second = raw.call(CREATE_MANY, None).await;
         second.request.half_close();

@@ -15,7 +15,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{Chat, Client, Hub, client, keyed, process::Process, rejected, soon, wire::connection};
 
-/// What the log holds of a room, read by the engine itself when the server is gone.
+/// The messages of a room in the log, read through the engine after the server has ended.
 async fn log(folder: &Path, room: &str) -> Vec<(u64, String)> {
     let settings = embedded::Settings {
         folder: folder.to_owned(),
@@ -81,7 +81,7 @@ async fn a_restart_keeps_users_and_messages() {
     assert_eq!(kept, said);
 }
 
-/// Talks until the server dies, and gives back what came back.
+/// Publishes until the server dies; returns the acknowledged messages.
 async fn talk_until_death(address: String, name: usize) -> Vec<ChatMessage> {
     let chat = Chat::open(&mut client(&address).await, Some("den")).await.unwrap();
     let (sender, mut receiver) = chat.split();
@@ -119,7 +119,7 @@ async fn d2_every_message_that_came_back_survives_a_kill_and_is_there_once() {
         for name in 0..4 {
             talks.spawn(talk_until_death(server.address().to_owned(), 10 * round + name));
         }
-        // Once messages flow, at no particular moment.
+        // At a random moment once messages flow.
         let mut witness = Chat::open(&mut client(server.address()).await, Some("den")).await.unwrap();
         witness.take(200).await;
         server.kill().await;
@@ -132,7 +132,7 @@ async fn d2_every_message_that_came_back_survives_a_kill_and_is_there_once() {
     }
     assert!(acknowledged.len() >= 300, "the test said something: {}", acknowledged.len());
 
-    // The client's view: whatever is published again is answered by its first seq.
+    // The client's view: a message published again gets its first seq.
     let server = Process::serve(folder.path()).await;
     let mut client = client(server.address()).await;
     assert_eq!(usernames(&mut client).await, ["ada0", "ada1", "ada2"]);
@@ -147,7 +147,7 @@ async fn d2_every_message_that_came_back_survives_a_kill_and_is_there_once() {
     drop(chat);
     assert!(server.terminate().await.success());
 
-    // The log's view: everything acknowledged, once.
+    // The log's view: every acknowledged message, once.
     let kept = log(folder.path(), "den").await;
     let by_seq: BTreeMap<u64, String> = kept.iter().cloned().collect();
     assert_eq!(by_seq.len(), kept.len());
@@ -215,7 +215,7 @@ async fn after_a_failed_commit_nothing_is_acknowledged_until_a_restart() {
     chat.next().await;
     drop(chat);
     let folder = hub.shutdown().await;
-    // A write that SQLite fails for a reason that is neither a full disk nor a lock: what the file has is then unknown.
+    // SQLite fails this write for a reason that is neither a full disk nor a lock, so what the file contains is unknown.
     let file = rusqlite::Connection::open(folder.path().join("rialto.db")).unwrap();
     file.execute_batch(
         "CREATE TRIGGER fail BEFORE INSERT ON messages WHEN NEW.text = 'poison' BEGIN SELECT RAISE(ABORT, 'broken'); END",
@@ -230,7 +230,7 @@ async fn after_a_failed_commit_nothing_is_acknowledged_until_a_restart() {
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::Serving);
     chat.say("den", "ada", "poison").await;
-    // Even so, OK would say that everything is settled.
+    // OK would mean that every message was answered.
     chat.half_close();
     let status = chat.rest().await.1.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "the outcome is unknown, so the stream ends");

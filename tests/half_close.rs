@@ -1,5 +1,5 @@
 //! D8: after half-close the stream still owes an answer to everything sent before it, and in each room everything up to its own last
-//! accepted message there; then it ends with OK. And D4: what is published again is answered by `duplicate`, and delivered once.
+//! accepted message there; then it ends with OK. And D4: a message published again is answered by `duplicate`, and delivered once.
 
 use std::collections::HashSet;
 
@@ -9,16 +9,16 @@ use tonic::Code;
 
 use crate::support::{Chat, Hub, keyed, rejected, said, seqs, soon, texts};
 
-/// The end of a stream that half-closes now: everything that it still receives. It must end with OK.
+/// Half-closes the stream; returns everything that it still receives. It must end with OK.
 async fn finish(chat: &mut Chat) -> Vec<ChatMessage> {
     chat.half_close();
-    // All of it within one patience: where others talk all the time, there is always a next message.
+    // One timeout for all of it: while others keep publishing, there is always a next message.
     let (messages, end) = soon(chat.rest()).await;
     end.unwrap();
     messages
 }
 
-/// Somebody who talks in the room all the time, until this is dropped.
+/// A client that publishes to the room continuously until this is dropped.
 async fn talker(hub: &Hub, room: &'static str) -> JoinSet<()> {
     let mut chat = hub.chat(room).await;
     let mut task = JoinSet::new();
@@ -31,7 +31,7 @@ async fn talker(hub: &Hub, room: &'static str) -> JoinSet<()> {
     task
 }
 
-/// Says so many things, each of them heard back.
+/// Publishes `n` messages, waiting for each to come back.
 async fn say_and_hear(chat: &mut Chat, room: &str, user: &str, n: usize) {
     for i in 0..n {
         chat.say(room, user, &format!("{user}:{i}")).await;
@@ -43,13 +43,13 @@ fn numbered(n: usize) -> Vec<String> {
     (0..n).map(|i| i.to_string()).collect()
 }
 
-/// Says where they differ and no more: they are many.
+/// Asserts equality; on failure prints only the first difference, since the lists are long.
 fn assert_numbered(texts: &[&str], n: usize) {
     let difference = texts.iter().zip(numbered(n)).find(|(text, expected)| *text != expected);
     assert_eq!((difference, texts.len()), (None, n));
 }
 
-/// The answer to whoever publishes this message again.
+/// The answer to publishing this message again.
 fn duplicate_of(first: &ChatMessage) -> ChatMessage {
     ChatMessage { text: String::new(), event: Some(Event::Duplicate(Duplicate {})), ..first.clone() }
 }
@@ -238,7 +238,7 @@ async fn d8_a_stream_that_owes_nothing_ends_while_others_talk() {
     chat.take(20).await;
     finish(&mut chat).await;
 
-    // The same with something said and heard long ago.
+    // The same with a message acknowledged long ago.
     let mut chat = hub.chat("den").await;
     chat.say("den", "ada", "hello").await;
     while chat.next().await.user_id != "ada" {}

@@ -1,4 +1,4 @@
-//! D2 to D5 through the death of the server: clients that resume and publish again lose nothing and get nothing twice.
+//! D2 to D5 when the server is killed: clients that resume and republish lose nothing and get nothing twice.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -35,11 +35,11 @@ const SUBSCRIBERS: usize = 8;
 /// Messages of one publisher that are not acknowledged yet.
 const AHEAD: usize = 32;
 
-/// What the clients know of the world.
+/// What the clients know of the server.
 #[derive(Clone)]
 struct World {
     address: watch::Receiver<String>,
-    /// Publishers say nothing new any more.
+    /// Publishers send no new messages any more.
     enough: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
     duplicates: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ struct World {
 }
 
 impl World {
-    /// A connection to the server that is up, however often it takes.
+    /// Connects to the running server, retrying until it succeeds.
     async fn connect(&mut self) -> Channel {
         loop {
             let address = self.address.borrow_and_update().clone();
@@ -55,20 +55,20 @@ impl World {
             if let Ok(channel) = endpoint.connect().await {
                 return channel;
             }
-            // It is dead: the next has another address.
+            // It was killed: the next one has another address.
             _ = timeout(Duration::from_millis(100), self.address.changed()).await;
         }
     }
 }
 
-/// One who publishes, and what it knows.
+/// A publisher and what it knows.
 struct Publisher {
     world: World,
     name: String,
     room: &'static str,
     next: u64,
     unacknowledged: VecDeque<u64>,
-    /// By the number of the message.
+    /// By message number.
     acknowledged: BTreeMap<u64, u64>,
 }
 
@@ -91,7 +91,7 @@ impl Publisher {
         self.world.enough.load(Ordering::Relaxed) && self.unacknowledged.is_empty()
     }
 
-    /// The next message to be said for the first time.
+    /// The next new message.
     fn new_one(&mut self) -> Option<u64> {
         if self.unacknowledged.len() >= AHEAD || self.world.enough.load(Ordering::Relaxed) {
             return None;
@@ -122,7 +122,7 @@ impl Publisher {
         self.unacknowledged.retain(|waiting| *waiting != n);
     }
 
-    /// One life of a Chat stream: first again what was not acknowledged, then what is new.
+    /// Runs one Chat stream to its end: republishes what was not acknowledged, then publishes new messages.
     async fn chat(&mut self, channel: Channel) {
         let (sender, messages) = tokio::sync::mpsc::channel(2 * AHEAD);
         for n in &self.unacknowledged {
@@ -134,7 +134,7 @@ impl Publisher {
         let mut receiver = answer.into_inner();
         while !self.is_done() {
             while let Some(n) = self.new_one() {
-                // There is room for all that may be ahead, as long as there is a stream.
+                // The channel holds every message that may be in flight, as long as the stream lives.
                 if sender.try_send(self.message(n)).is_err() {
                     return;
                 }
@@ -149,7 +149,7 @@ impl Publisher {
         }
     }
 
-    /// The same by single calls, several at once.
+    /// The same by unary calls, several at once.
     async fn publish(&mut self, channel: Channel) {
         let client = ChatServiceClient::new(channel);
         let mut again: VecDeque<u64> = self.unacknowledged.clone();
@@ -173,12 +173,12 @@ fn text(name: &str, n: u64) -> String {
     format!("{name}:{n}")
 }
 
-/// One who listens in all rooms, and what it has heard.
+/// A subscriber of all rooms and what it has received.
 struct Subscriber {
     world: World,
     epoch: String,
     heard: BTreeMap<&'static str, Vec<(u64, String)>>,
-    /// Where the rooms end, once that is known.
+    /// The heads of the rooms, once they are known.
     ends: watch::Receiver<Option<BTreeMap<&'static str, u64>>>,
 }
 
@@ -201,14 +201,14 @@ impl Subscriber {
         self.ends.borrow().as_ref().is_some_and(|ends| ends.iter().all(|(room, end)| self.last(room) >= *end))
     }
 
-    /// One life of a stream.
+    /// Runs one stream to its end.
     async fn listen(&mut self, channel: &Channel, way: Way) {
         let rooms = ROOMS.map(|room| (room.to_owned(), after(self.last(room), &self.epoch))).into();
         let Ok(Ok(mut stream)) = timeout(Duration::from_secs(30), enter(channel, way, rooms)).await else { return };
         while !self.is_done() {
             let message = tokio::select! {
                 message = stream.receiver.message() => message,
-                // It may have heard everything already.
+                // It may have received everything already.
                 Ok(()) = self.ends.changed() => continue,
             };
             let Ok(Some(message)) = message else { return };
@@ -232,7 +232,7 @@ impl Subscriber {
     }
 }
 
-/// Everything that a room has, as a client reads it.
+/// All messages of a room, as a client reads them.
 async fn history(client: &mut ChatServiceClient<Channel>, room: &str) -> Vec<ChatMessage> {
     let mut messages: Vec<ChatMessage> = Vec::new();
     loop {
@@ -287,7 +287,7 @@ async fn kill(kills: usize) {
     }
 
     for _ in 0..kills {
-        // At any moment, measured by what happens: also before anything has.
+        // At any moment, counted in messages; also before the first.
         let goal = world.acknowledged.load(Ordering::Relaxed) + fastrand::u64(0..1_000);
         while world.acknowledged.load(Ordering::Relaxed) < goal {
             failed(&mut publishers, &mut subscribers);
@@ -305,7 +305,7 @@ async fn kill(kills: usize) {
         acknowledged.extend(own.into_iter().map(|(n, seq)| ((name.clone(), n.to_string()), seq)));
     }
 
-    // The log's view: everything acknowledged, under its seq, once, and nothing else.
+    // The log's view: every acknowledged message once, under its seq, and nothing else.
     let mut client = ChatServiceClient::new(world.clone().connect().await);
     let mut log = BTreeMap::new();
     for room in ROOMS {
@@ -330,7 +330,7 @@ async fn kill(kills: usize) {
         }
     }
 
-    // And for ever: what is published again is answered by its first seq.
+    // And for good: a message published again gets its first seq.
     for ((user_id, id), seq) in acknowledged.iter().step_by(97) {
         let room = log.iter().find(|(_, log)| log.iter().any(|message| message.user_id == *user_id)).unwrap().0;
         let message = Some(keyed(room, user_id, id, "again"));
@@ -348,7 +348,7 @@ async fn kill(kills: usize) {
     assert!(server.terminate().await.success());
 }
 
-/// Whoever has ended already has failed: says how.
+/// Panics with the failure of a task that has ended already.
 fn failed(publishers: &mut JoinSet<Publisher>, subscribers: &mut JoinSet<Subscriber>) {
     if let Some(ended) = publishers.try_join_next() {
         panic!("{} ended too early", ended.unwrap().name);

@@ -1,4 +1,4 @@
-//! Rates and counts by caller and by address, in token mode: nobody gets more by being many.
+//! Rate and count limits by caller and by address in token mode: more connections do not raise them.
 
 use rialto::{
     config::Limit,
@@ -42,7 +42,7 @@ async fn publish(by: &mut By, room: &str) -> Result<(), Status> {
     by.rooms.publish(PublishRequest { message }).await.map(drop)
 }
 
-/// Calls until it is refused, and how often it was not.
+/// Calls until it is refused; returns the number of calls before.
 async fn until_refused(mut call: impl AsyncFnMut() -> Result<(), Status>) -> (u32, Status) {
     for n in 0..1000 {
         if let Err(status) = call().await {
@@ -68,7 +68,7 @@ async fn calls_are_counted_by_caller_however_many_connections_it_has() {
     assert_eq!(Refusal::of(&refused), limited());
     let after = refused.get_error_details().retry_info().unwrap().retry_delay.unwrap();
     assert!(after.as_secs_f32() <= 0.5, "{after:?}");
-    // Another token of the same user, and every other method, are the same caller.
+    // Another token of the same user and other methods count as the same caller.
     let other = hub.token_of(&ada, 601);
     let calls = async || {
         let mut by = hub.by(&other).await;
@@ -99,7 +99,7 @@ async fn calls_are_counted_by_address_whatever_token_comes_along() {
     assert_eq!(Refusal::of(&get(&mut hub.by(&hub.admin()).await).await.unwrap_err()), limited());
 }
 
-/// Says something until it is rejected.
+/// Sends messages until one is rejected.
 async fn until_rejected(chat: &mut Chat) -> ChatMessage {
     for n in 0..1000 {
         chat.send(ChatMessage { id: format!("mine {n}"), ..said("lobby", "", "canary of a limit") }).await;
@@ -134,7 +134,7 @@ async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() 
     let due = u32::try_from(now() - began + 1).unwrap();
     assert!(passed <= due, "{passed}: more than became due meanwhile");
     assert_eq!(Refusal::of(&refused), limited());
-    // The other stream has heard what was published; this one hears itself.
+    // The other stream has received what was published; this one receives its own messages.
     drop(chats);
     let mut chat = open(&hub, &token).await.unwrap();
     let answer = until_rejected(&mut chat).await;

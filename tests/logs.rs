@@ -1,4 +1,4 @@
-//! What the hub logs at its loudest, and what it never does. `scripts/test logs` searches what all other tests leave behind.
+//! What the hub logs at its most verbose level, and what it never logs. `scripts/test logs` searches the logs of all other tests.
 
 use rialto::proto::{
     rialto::v1::{LoginRequest, LogoutRequest, PublishRequest, RefreshRequest},
@@ -20,7 +20,7 @@ async fn operator(data: &std::path::Path) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Uses everything that is secret in every way that there is.
+/// Uses every kind of secret in every call that takes one.
 async fn use_secrets(process: &Process, admin: &str) -> Vec<String> {
     let address = process.address().parse().unwrap();
     let mut by = By::over(connection(address).await, Some(admin));
@@ -73,7 +73,7 @@ async fn no_token_password_or_text_is_logged_at_any_level() {
     assert!(log.lines().count() > 1_000, "so much is said at this level");
     assert!(!log.contains("$argon2"), "nor what a password could be guessed by");
     for secret in secrets.iter().map(String::as_str).chain(PASSWORDS).chain(TEXTS) {
-        // Some of it would be too much, too.
+        // Not even a part of it may be logged.
         let part = &secret[secret.len() / 2..];
         let line = log.lines().find(|line| line.contains(part));
         assert!(line.is_none(), "{}", line.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Black-box tests: the real server on a free port, spoken to over the wire. One file a promise or topic.
+//! Black-box tests: the real server on a free port, called over the wire. One file for each promise or topic.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The way of an operator: from the README's three flags to the first user, by the commands alone.
+//! An operator's first steps: from the README's three flags to the first user, with the documented commands only.
 
 use std::{path::Path, process::Output};
 
@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::support::{Hub, process::Process, soon, tokens::now};
 
-/// A command of the README, in this folder, with a token or without.
+/// Runs a command from the README in this folder, with or without a token.
 async fn rialto(folder: &Path, token: Option<&str>, args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
     command.args(args).current_dir(folder);

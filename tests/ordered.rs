@@ -7,7 +7,7 @@ use crate::support::{Chat, Hub, said, seqs, soon, texts};
 const SENDERS: usize = 4;
 const EACH: usize = 100;
 
-/// Sends while it receives, as clients do; gives back what it received.
+/// Sends and receives at the same time, as clients do; returns what it received.
 async fn talk(chat: Chat, name: usize) -> Vec<ChatMessage> {
     let (sender, mut receiver) = chat.split();
     let send = async {
@@ -29,7 +29,7 @@ async fn talk(chat: Chat, name: usize) -> Vec<ChatMessage> {
 async fn d1_everyone_in_a_room_sees_the_same_messages_in_the_same_order() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
-    // All are in the room before anyone speaks.
+    // All are in the room before the first message.
     let mut chats = Vec::new();
     for _ in 0..SENDERS {
         chats.push(hub.chat("den").await);

@@ -1,4 +1,4 @@
-//! Who is in a room, and who types there, for those who asked for it.
+//! Presence and typing in a room, for streams that asked for them.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -25,7 +25,7 @@ async fn in_den(hub: &Hub, user_id: &str, how: Join) -> Chat {
     chat
 }
 
-/// The `presence` that it must be.
+/// The `presence` event of a message, which must be one.
 fn presence(message: &ChatMessage) -> &Presence {
     match &message.event {
         Some(Event::Presence(presence)) if message.room == "den" => presence,
@@ -33,7 +33,7 @@ fn presence(message: &ChatMessage) -> &Presence {
     }
 }
 
-/// User, online and count of the next event.
+/// The user, `online` and `count` of the next event.
 async fn told(chat: &mut Chat) -> (String, bool, u32) {
     let message = chat.next().await;
     let Presence { user_id, online, count } = presence(&message).clone();
@@ -44,7 +44,7 @@ fn word(user_id: &str, online: bool, count: u32) -> (String, bool, u32) {
     (user_id.to_owned(), online, count)
 }
 
-/// The names that come next, in whatever order, each with this count.
+/// The next `n` users, in any order, each with this count.
 async fn names(chat: &mut Chat, n: usize, count: u32) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for _ in 0..n {
@@ -203,7 +203,7 @@ async fn more_than_can_be_named_are_counted_and_named_again_when_they_are_fewer(
     assert_eq!(told(&mut eve).await, word("", false, 5));
     assert_eq!(told(&mut chat).await, word("", false, 5));
     drop((cyd, eve));
-    // A count a second at most, so that the one between may be passed over.
+    // At most one count per second, so an intermediate one may be skipped.
     let mut next = told(&mut chat).await;
     while next == word("", false, 4) {
         next = told(&mut chat).await;
@@ -246,7 +246,7 @@ async fn typing_reaches_the_others_who_asked_and_once_in_a_while() {
 
     bob.send(typing("den", "bob")).await;
     assert_eq!(ada.next().await, typing("den", "bob"), "another one is told at once");
-    // Another stream of the same user is told, too.
+    // Another stream of the same user receives it, too.
     let mut second = in_den(&hub, "ada", with_presence()).await;
     names(&mut second, 2, 2).await;
     second.send(typing("den", "cyd")).await;
@@ -256,7 +256,7 @@ async fn typing_reaches_the_others_who_asked_and_once_in_a_while() {
     assert_eq!(second.finish().await, []);
 }
 
-/// The ring of these words is short, and a stream whose window is shut does not take them out.
+/// The ring of presence events is short, and a stream whose window is closed does not read it.
 #[tokio::test]
 async fn who_has_missed_something_is_told_everything_again() {
     const FLAPPERS: usize = 200;
@@ -268,7 +268,7 @@ async fn who_has_missed_something_is_told_everything_again() {
     slow.response.next().await;
     let first = slow.response.next().await;
     assert_eq!(presence(&first).user_id, "slow");
-    // Now it reads no more. Its window is filled, so that what follows waits in the hub.
+    // Now it stops reading. Its window is full, so later events wait in the hub.
     let mut bob = hub.chat("den").await;
     for _ in 0..64 {
         bob.say("den", "bob", &"x".repeat(4_096)).await;
@@ -284,7 +284,7 @@ async fn who_has_missed_something_is_told_everything_again() {
     let _stays = in_den(&hub, "stays", live()).await;
     while told(witness).await.0 != "stays" {}
 
-    // What a client makes of it.
+    // The client's resulting view.
     let mut here = BTreeSet::new();
     let mut named_anew = 0;
     let mut texts = 0;

@@ -1,4 +1,4 @@
-//! docs/protocol.md says how streams end. Every row of its tables is brought about here, and everything here is a row.
+//! The tables of docs/protocol.md state how streams end. These tests produce every row, and only rows of the tables.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::support::{
     wire::connection,
 };
 
-/// The cells behind the first.
+/// The cells after the first.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     status: String,
@@ -33,7 +33,7 @@ struct End {
     again: bool,
 }
 
-/// The rows of the tables under this heading, by what happened.
+/// The rows of the tables under this heading, by their first cell.
 fn rows(heading: &str) -> BTreeMap<String, End> {
     let page = include_str!("../docs/protocol.md");
     let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
@@ -48,7 +48,7 @@ fn rows(heading: &str) -> BTreeMap<String, End> {
     ends.collect()
 }
 
-/// As a client sees the end of a call.
+/// The end of a call as a client sees it.
 fn end(status: &Status) -> End {
     let name = format!("{:?}", status.code());
     let mut screaming = String::new();
@@ -92,7 +92,7 @@ async fn drain() -> End {
     last(chat).await
 }
 
-/// Changes the file behind the server's back while it is down.
+/// Changes the database file while the server is down.
 async fn tampered(tamper: impl FnOnce(&std::path::Path)) -> Hub {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
@@ -171,7 +171,7 @@ async fn lost_connection() -> End {
     End { status: "none".into(), reason: String::new(), again: true }
 }
 
-/// Sends these bytes, perhaps with a half-close behind them.
+/// Sends these bytes, optionally followed by a half-close.
 async fn sent(bytes: bytes::Bytes, half_close: bool) -> End {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -184,7 +184,7 @@ async fn sent(bytes: bytes::Bytes, half_close: bool) -> End {
 }
 
 async fn too_large() -> End {
-    // The length is enough: the rest is not waited for.
+    // The length suffices: the server does not wait for the rest.
     sent(framed(&said("den", "ada", &"x".repeat(65 * 1024))).slice(..5), false).await
 }
 
@@ -227,7 +227,7 @@ async fn no_token() -> End {
 async fn ended_by_token(how: impl AsyncFnOnce(&Hub, User)) -> End {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
-    // Good for another second or two, which is within the leeway.
+    // Valid for another second or two, within the leeway.
     let token = hub.token_of(&ada, -6);
     let mut stream = hub.by(&token).await.rooms.subscribe(lobby()).await.unwrap().into_inner();
     how(&hub, ada).await;
@@ -354,7 +354,7 @@ async fn too_many_memberships() -> End {
     refused(&hub, "den").await
 }
 
-/// Every row is brought about, and ends as it says.
+/// Produces every row and compares the end with the documented one.
 async fn holds(heading: &str, ends: Vec<(&str, BoxFuture<'static, End>)>) {
     let written = rows(heading);
     let mut seen = BTreeMap::new();
@@ -423,7 +423,7 @@ async fn slow_watch() -> End {
             }
         }
     };
-    // Faster than it is told of them.
+    // Faster than the watcher is notified.
     let publish = async {
         for n in 0.. {
             let message = said(&format!("room{}", n % 3), "ada", "hi");

@@ -1,4 +1,4 @@
-//! Rooms keep as much as they are told to, and whoever asks for more is told what is missing (D3, D5).
+//! Rooms keep what their retention limits say, and a client that asks for more learns what is missing (D3, D5).
 
 use rialto::{
     config::{Limit, Retained},
@@ -30,7 +30,7 @@ fn backwards(room: &str, before_seq: u64) -> GetHistoryRequest {
     GetHistoryRequest { room: room.into(), before_seq: Some(before_seq), ..GetHistoryRequest::default() }
 }
 
-/// A room that kept the last 10 of 50 messages, after the look that removed the others.
+/// A room with the last 10 of 50 messages, after retention removed the others.
 async fn trimmed(rooms: &[&str]) -> (Hub, Rooms) {
     let hub = Hub::start_with(|config| {
         config.retention.messages = Limit(10);

@@ -1,4 +1,4 @@
-//! Rooms entered and left while a stream runs: what is answered, in which order, and what follows.
+//! Joining and leaving rooms on a running stream: the answers, their order, and what follows.
 
 mod leaving;
 mod limits;
@@ -140,7 +140,7 @@ async fn joins_messages_and_leaves_sent_in_one_go_are_done_in_their_order() {
     let left = rest.iter().position(is_left).unwrap();
     let (before, after_left) = (&rest[..left], &rest[left + 1..]);
     assert_eq!(joined(&before[0]).head_seq, all[4].seq);
-    // A room that was left owes nothing: what of it came before is a beginning of what would have come.
+    // A left room owes nothing: what it delivered is a prefix of what it would have delivered.
     assert!(before.len() <= 4 && texts(&before[1..]) == ["den:3", "den:4", "mine"][..before.len() - 1], "{before:?}");
     assert_eq!(joined(&after_left[0]).head_seq, all[4].seq + 1);
     assert_eq!(texts(&after_left[1..]), ["den:3", "den:4", "mine"]);
@@ -193,7 +193,7 @@ async fn joined_counts_everyone_who_is_there_and_nobody_who_has_gone() {
         assert_eq!(chat.join_as(user_id, "den", live()).await.online, online, "{user_id:?}");
         others.push(chat);
     }
-    // Whoever left and comes again is there once, also when both are asked in one go.
+    // A user that left and joined again counts once, also when both requests are sent together.
     let mut chat = hub.chat("").await;
     for _ in 0..100 {
         chat.send(join("den", live())).await;
@@ -252,7 +252,7 @@ async fn ten_thousand_joins_and_leaves_of_one_stream_leave_nothing_behind() {
     hub.counts_become(|counts| *counts == Counts::default()).await;
 }
 
-/// Somebody who says so many things in a room, hears them, and gives back what all in the room were to hear.
+/// Publishes `n` messages in a room, waits for them, and returns what all members should receive.
 async fn talk(mut chat: Chat, room: &str, n: usize) -> Vec<ChatMessage> {
     let mut heard = Vec::with_capacity(n);
     for n in 0..n {

@@ -1,4 +1,4 @@
-//! Many rooms: each stream in as many as it may be, each room with ten members.
+//! Many rooms: each stream in the maximum number of rooms, each room with ten members.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,14 +24,14 @@ const MEMBERS: usize = 10;
 /// Rooms of one stream.
 const EACH: usize = 1_000;
 
-/// Messages that are on their way at once.
+/// Messages in flight at once.
 const AHEAD: usize = 64;
 
 fn name(room: usize) -> String {
     format!("r{room}")
 }
 
-/// One stream in each thousand of the rooms, on a connection of their own; in all of them when this returns.
+/// Opens one stream for each thousand rooms, on one connection; all joins have succeeded when this returns.
 async fn members(address: SocketAddr, rooms: usize, way: Way) -> (Raw, Vec<Call>) {
     let mut raw = Raw::connect(address).await;
     let mut calls = Vec::new();
@@ -53,7 +53,7 @@ async fn members(address: SocketAddr, rooms: usize, way: Way) -> (Raw, Vec<Call>
     (raw, calls)
 }
 
-/// A message into each room.
+/// Publishes one message in each room.
 async fn publish(channel: Channel, rooms: usize) {
     let client = ChatServiceClient::new(channel);
     let mut calls = JoinSet::new();
@@ -69,7 +69,7 @@ async fn publish(channel: Channel, rooms: usize) {
     }
 }
 
-/// Each member hears each of its rooms once.
+/// Asserts that each member receives one message from each of its rooms.
 async fn heard(members: &mut [(Raw, Vec<Call>)], rooms: usize) {
     for (_, calls) in members {
         for (nth, call) in calls.iter_mut().enumerate() {
@@ -116,7 +116,7 @@ async fn an_idle_room_costs_little_memory() {
         let folder = tempfile::tempdir().unwrap();
         let server = Process::serve(folder.path()).await;
         let address = server.address().parse().unwrap();
-        // What the first room and connection bring with them is not theirs.
+        // The first room and connection include fixed costs that do not count.
         drop(members(address, 1, Way::Chat).await);
         let Some(none) = server.memory() else { return };
         let mut all = vec![members(address, rooms, Way::Chat).await];
@@ -135,7 +135,7 @@ async fn an_idle_room_costs_little_memory() {
             per(ten, one) / (MEMBERS as u64 - 1),
             per(used, ten),
         );
-        // Far above what it is, and far below what a ring of full batches would be.
+        // Far above the actual size, and far below a ring of full batches.
         assert!(per(one, none) < 32 * 1024);
         server.kill().await;
     };

@@ -55,7 +55,7 @@ fn the_documented_rules_are_those_of_the_code() {
     assert_eq!(documented(), coded.collect());
 }
 
-/// Every method that the server has, by its path.
+/// The path of every method of the server.
 fn methods() -> Vec<String> {
     let sets = [
         proto::DESCRIPTORS,
@@ -84,7 +84,7 @@ fn every_method_has_a_rule() {
     assert_eq!(methods, documented);
 }
 
-/// Whether a bearer may make the call, about this user where it is about one. What else may be wrong with the call does not matter.
+/// Whether a bearer may make the call, about this user if it concerns one. Other errors of the call do not matter.
 async fn may(channel: &Channel, path: &str, token: Option<&str>, about: &str) -> bool {
     let id = || about.to_owned();
     let message = match path {
@@ -98,7 +98,7 @@ async fn may(channel: &Channel, path: &str, token: Option<&str>, about: &str) ->
     }
     let request = request.body(Body::new(axum::body::Body::from(message))).unwrap();
     let response = soon(channel.clone().oneshot(request)).await.unwrap();
-    // Without a status among the headers the call has begun.
+    // Without a status in the headers, the call was admitted.
     let Some(status) = Status::from_header_map(response.headers()) else { return true };
     let refusal = Refusal::of(&status);
     match refusal.reason.as_str() {
@@ -169,7 +169,7 @@ async fn the_server_keeps_the_rules(open_registration: bool) {
                 wrong.push(format!("{path} by {caller}: {found}"));
             }
         }
-        // Deletes for good, so each by itself.
+        // Deletes its user, so each gets its own.
         let delete = DeleteUserRequest { id: someone.id.clone() };
         hub.by(&hub.token_of(&someone, 600)).await.users.delete_user(delete).await.unwrap();
         assert!(!may(&channel, "/user.UserService/GetUser", None, "").await);
@@ -237,12 +237,12 @@ async fn what_a_user_may_do_is_what_its_roles_say_now() {
     hub.by(&hub.admin()).await.users.update_user(request).await.unwrap();
     let denied = Refusal::new(Code::PermissionDenied, "NOT_ALLOWED");
     assert_eq!(Refusal::of(&by_ada.create("eve").await.unwrap_err()), denied);
-    // Of an own user, the token has no say.
+    // For the hub's own users, roles in the token do not count.
     let claiming = hub.forge(|_, claims| (claims["sub"], claims["roles"]) = (json!(ada.id), json!(["admin"])));
     assert_eq!(Refusal::of(&hub.by(&claiming).await.create("eve").await.unwrap_err()), denied);
 }
 
-/// The addresses for mail that a caller sees: one by one, in the list, and in the list that goes on.
+/// The email addresses that a caller sees in GetUser, ListUsers and WatchUsers.
 async fn emails(by: &mut By, ids: &[&str]) -> Vec<Vec<String>> {
     let mut alone = Vec::new();
     for id in ids {

@@ -10,17 +10,17 @@ use rialto::proto::user::ChatMessage;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Debug)]
 struct Cost {
-    /// Bytes by which the process grew at most while everything went through, where the system tells.
+    /// The most bytes by which the process grew during the run, where the system reports it.
     grown: Option<u64>,
-    /// From publishing to delivery, to a subscriber that keeps up.
+    /// Latency from publish to delivery, for a subscriber that keeps up.
     median: Duration,
     p99: Duration,
 }
 
-/// A text of 200 bytes that says which it is.
+/// A text of 200 bytes with the message's number.
 fn text(n: usize) -> String {
     format!("{n:0200}")
 }
@@ -47,7 +47,7 @@ async fn listen(
     took
 }
 
-/// Sends everything through a room, with or without a subscriber that does not read; which then reads.
+/// Sends all messages through a room, with or without a subscriber that does not read until the end.
 async fn run(count: usize, with_slow_reader: bool) -> Cost {
     let folder = tempfile::tempdir().unwrap();
     let server = Process::serve(folder.path()).await;
@@ -58,7 +58,7 @@ async fn run(count: usize, with_slow_reader: bool) -> Cost {
     let (sender, own) = talker.split();
     let before = server.memory();
 
-    // The talker stays so many ahead of the listener, at most.
+    // The publisher stays at most this far ahead of the subscriber.
     let (sent, when) = mpsc::channel(1_000);
     let mut own = own;
     let own = async move {

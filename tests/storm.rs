@@ -1,4 +1,4 @@
-//! D5 when everybody comes back at once: the log is read once for all.
+//! D5 when all clients resume at once: each page of the log is read once for all of them.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::support::{
 /// Clients of one connection.
 const STREAMS: usize = 100;
 
-/// A server that was restarted on a room with so many messages, and the epoch of its log.
+/// Restarts a server that has a room with this many messages; returns it with the epoch of its log.
 async fn restarted(messages: usize, text: impl Fn(usize) -> String + Send + 'static) -> Hub {
     let hub = Hub::start().await;
     let (sender, mut receiver) = hub.chat("den").await.split();
@@ -37,7 +37,7 @@ async fn restarted(messages: usize, text: impl Fn(usize) -> String + Send + 'sta
     Hub::start_in(hub.shutdown().await, |_| {}).await
 }
 
-/// The epoch of the log, from whoever is in it.
+/// The epoch of the log, from a join.
 async fn epoch(hub: &Hub) -> String {
     let mut raw = Raw::connect(hub.address()).await;
     let mut call = enter(&mut raw, Way::Chat, u64::MAX, "").await;
@@ -63,7 +63,7 @@ async fn enter(raw: &mut Raw, way: Way, seq: u64, epoch: &str) -> Call {
     }
 }
 
-/// Reads what was missed: all of it, and nothing else.
+/// Reads exactly the missed messages.
 async fn recover(mut call: Call, cursor: u64, head: u64, epoch: &str) -> u64 {
     let Some(Event::Joined(joined)) = call.response.next().await.event else { panic!("not joined") };
     assert!(joined.recovered && joined.head_seq == head && joined.epoch == epoch, "{joined:?}");
@@ -75,7 +75,7 @@ async fn recover(mut call: Call, cursor: u64, head: u64, epoch: &str) -> u64 {
     head - cursor
 }
 
-/// All come at once, each at its own place; says how many messages they had missed together.
+/// Resumes all clients at once, each at its own position; returns the total number of missed messages.
 async fn storm(address: SocketAddr, clients: usize, head: u64, epoch: &str) -> u64 {
     let mut connections = Vec::new();
     for _ in 0..clients.div_ceil(STREAMS) {
@@ -117,7 +117,7 @@ async fn d5_pages_that_their_bytes_cut_are_read_once_too() {
     let storm = storm(hub.address(), 100, MESSAGES as u64, &epoch);
     timeout(Duration::from_secs(300), storm).await.expect("this should have happened long ago");
     let reads = hub.metrics().log_reads.get();
-    // Of 256 KiB each; at every 256th message one begins anyway.
+    // Pages of 256 KiB; a new page begins at every 256th message in any case.
     let pages = MESSAGES.div_ceil(256) * (256_usize * 4_100).div_ceil(256 * 1024 - 4_100);
     assert!((2..=pages as u64 + 1).contains(&reads), "{reads} reads of {pages} pages");
 }

@@ -1,4 +1,4 @@
-//! However a stream ends, it leaves no task and no subscriber behind; and only END_STREAM is a half-close.
+//! However a stream ends, it leaves no task and no subscriber behind. Only END_STREAM is a half-close.
 
 mod reaped;
 mod shutdown;
@@ -18,7 +18,7 @@ use crate::support::{
     rejected, said, soon, texts,
 };
 
-/// What a peer may say with RST_STREAM. hyper hides the first and tonic the second.
+/// Codes of RST_STREAM. hyper hides the first and tonic the second.
 const RESETS: [Reason; 9] = [
     Reason::NO_ERROR,
     Reason::CANCEL,
@@ -31,12 +31,12 @@ const RESETS: [Reason; 9] = [
     Reason::HTTP_1_1_REQUIRED,
 ];
 
-/// Nothing of any stream is left, and so many connections are.
+/// Waits until no stream is left and this many connections are.
 async fn nothing_left_but(hub: &Hub, connections: usize) {
     hub.counts_become(|counts| *counts == Counts { connections, ..Counts::default() }).await;
 }
 
-/// A stream in two rooms on a connection of its own, which are all that the server holds.
+/// A stream in two rooms on its own connection; the server holds nothing else.
 async fn alone(hub: &Hub, raw: &mut Raw) -> Call {
     let call = raw.chat("den,attic").await;
     let held = Counts { connections: 1, streams: 1, chats: 1, rooms: 2, members: 2, ring_bytes: 0 };
@@ -44,13 +44,13 @@ async fn alone(hub: &Hub, raw: &mut Raw) -> Call {
     call
 }
 
-/// The first bytes of a message, and no more.
+/// The first bytes of a message.
 fn part() -> Bytes {
     let whole = framed(&said("den", "ada", "never finished"));
     whole.slice(..whole.len() - 1)
 }
 
-/// Where a message is cut: in its header, behind it, and in the message.
+/// Where a message is cut: in its header, after it, and in its body.
 const PARTS: [usize; 4] = [1, 4, 5, 7];
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_reset_stream_leaves_nothing_behind_whatever_its_code() {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
     for reason in RESETS {
-        // Idle; with messages on their way; in the middle of one.
+        // Idle; with messages in flight; in the middle of a message.
         let mut call = alone(&hub, &mut raw).await;
         call.request.reset(reason);
         nothing_left_but(&hub, 1).await;
@@ -182,7 +182,7 @@ async fn what_was_accepted_before_a_reset_is_heard_by_the_others() {
         for n in 0..10 {
             call.request.say(&said("den", "ada", &n.to_string())).await;
         }
-        // Accepted, because they came back.
+        // They were accepted, because they came back.
         for n in 0..10 {
             assert_eq!(call.response.next().await.text, n.to_string());
         }
@@ -205,7 +205,7 @@ async fn of_what_is_reset_on_its_way_the_others_hear_no_message_twice_and_none_o
         raw.flushed().await;
         call.request.reset(reason);
         hub.counts_become(|counts| counts.chats == 2).await;
-        // Whatever is still on its way to the log goes before what is said now.
+        // Messages still on their way to the log come before this one.
         other.say("den", "bob", "end").await;
         let mut heard = 0;
         loop {
@@ -216,7 +216,7 @@ async fn of_what_is_reset_on_its_way_the_others_hear_no_message_twice_and_none_o
             assert_eq!(message.text, heard.to_string(), "a beginning of what was sent");
             heard += 1;
         }
-        // What others heard was accepted, and what they did not hear was not.
+        // What others received was accepted, and what they did not receive was not.
         while other.next().await.text != "end" {}
         for n in 0..100 {
             other.send(keyed("den", "ada", &format!("{reason:?} {n}"), "again")).await;
@@ -238,7 +238,7 @@ async fn a_thousand_streams_ended_in_every_way_leave_nothing_behind() {
         let mut raw = if c % 2 == 0 { Raw::connect(address).await } else { Raw::connect_abrupt(address).await };
         for s in 0..STREAMS {
             let mut call = raw.chat(["den", "den,attic", ""][s % 3]).await;
-            // What is said here comes back to all that are open, and nobody has to read it.
+            // These messages go to all open streams, which do not have to read them.
             if s % 7 == 0 {
                 call.request.say(&said(["den", "attic"][s % 2], "ada", "hello")).await;
             }
@@ -256,7 +256,7 @@ async fn a_thousand_streams_ended_in_every_way_leave_nothing_behind() {
                 }
                 5 => call.request.reset(RESETS[s / 10]),
                 6 => call.request.reset(RESETS[s / 10 + 4]),
-                // Two of ten stay until their connection goes.
+                // Two of ten stay until their connection ends.
                 7 | 8 => open.push(call),
                 _ => drop(call),
             }
@@ -276,10 +276,10 @@ async fn a_thousand_streams_ended_in_every_way_leave_nothing_behind() {
     assert_eq!(rejected(&chat.next().await).reason, "NOT_IN_ROOM", "and the server still serves");
 }
 
-/// More than a stream's window: when all of it is sent, the server has taken some of it out.
+/// More than a stream's window: when all of it is sent, the server has read some of it.
 const USERS: usize = 2_000;
 
-/// `CreateUsers` with all its elements sent, and no end yet.
+/// `CreateUsers` with all elements sent, but not half-closed.
 async fn creating(raw: &mut Raw) -> Call {
     let mut call = raw.call(CREATE_USERS, None).await;
     for n in 0..USERS {

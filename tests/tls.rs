@@ -1,4 +1,4 @@
-//! TLS: who is served by which certificate, who is not let in, and what changes while the server runs.
+//! TLS: which clients are accepted by which certificate, and what changes while the server runs.
 
 mod dev;
 mod identity;
@@ -34,7 +34,7 @@ use crate::support::{
     said, soon, texts,
 };
 
-/// A server with a certificate of this authority that takes clients with those of the other.
+/// A server with a certificate of the first authority that accepts clients with certificates of the second.
 async fn mutual(authority: &Authority, clients: &Authority) -> (Hub, Files) {
     let files = Files::of(&authority.server());
     files.replace_authority(clients);
@@ -90,15 +90,15 @@ async fn who_speaks_no_tls_is_not_served() {
         socket.write_all(greeting.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         _ = soon(socket.read_to_end(&mut answer)).await;
-        // At most an alert of TLS (RFC 8446, section 5.1).
+        // At most a TLS alert (RFC 8446, section 5.1).
         assert!(answer.len() <= 7 && answer.first().is_none_or(|kind| *kind == 21), "{answer:?}");
     }
     hub.counts_become(|counts| *counts == Counts::default()).await;
     ask(hub.address(), &trusting(&authority, None)).await.unwrap();
 }
 
-/// An HTTP/2 connection without a request, until its orderly end: GOAWAY, and then the end of TLS, and not only that of TCP, which anybody
-/// could have made.
+/// An HTTP/2 connection without a request, until its orderly end: GOAWAY, then the end of TLS, not only of TCP, which an attacker
+/// could forge.
 async fn idle(mut io: TlsStream<TcpStream>, ready: oneshot::Sender<()>) -> io::Result<()> {
     io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
     let (mut head, mut ready, mut kinds) = ([0; 9], Some(ready), Vec::new());
@@ -124,7 +124,7 @@ async fn a_drain_ends_streams_and_connections_gently() {
     let files = Files::of(&authority.server());
     let hub = Hub::start_with(|config| {
         files.configure(config);
-        // Whatever did not end by itself would be waited for longer than this test waits.
+        // The drain deadline is longer than this test waits, so the connection must end by itself.
         config.drain_seconds = 300;
     })
     .await;
@@ -150,7 +150,7 @@ async fn served_by(address: SocketAddr, authority: &Authority) {
     soon(served).await;
 }
 
-/// A stream that is open before the certificate is another, and is still open then.
+/// A stream opened before the certificate changes stays open.
 async fn survives(address: SocketAddr, files: &Files, old: &Authority, replaced: impl AsyncFnOnce()) {
     let new = Authority::new("new");
     let mut client = client_of(&address.to_string(), &old.pem(), None).await.unwrap();
@@ -241,7 +241,7 @@ async fn a_certificate_that_names_nobody_is_not_enough() {
     }
 }
 
-/// Asks, and says whether an earlier session was taken up again.
+/// Makes a call; returns whether the TLS session was resumed.
 async fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<HandshakeKind> {
     let mut stream = connect(address, config).await?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;

@@ -1,4 +1,4 @@
-//! Tokens: which are good, and for how long they carry a stream. Every forged one is refused, and changes nothing.
+//! Tokens: which are valid, and how long they carry a stream. Every forged one is refused and changes nothing.
 
 mod issuers;
 mod login;
@@ -20,7 +20,7 @@ use crate::support::{
     wire::{Refusal, connection},
 };
 
-/// How the calls of a bearer end: of each kind one, that would change something if it could.
+/// How the calls of a bearer end: one of each kind, each of which would change something if it succeeded.
 async fn ends(by: &mut By) -> Vec<Result<(), Status>> {
     let create = CreateUserRequest { username: "mallory".into(), ..CreateUserRequest::default() };
     let message = ChatMessage { room: "den".into(), text: "canary of mallory".into(), ..ChatMessage::default() };
@@ -36,7 +36,7 @@ async fn ends(by: &mut By) -> Vec<Result<(), Status>> {
     ]
 }
 
-/// Who is there, and what was said: only what was before.
+/// Asserts that users and messages are unchanged.
 async fn is_untouched(hub: &Hub) {
     let mut admin = hub.by(&hub.admin()).await;
     let mut users = admin.users.list_users(ListUsersRequest::default()).await.unwrap().into_inner();
@@ -46,7 +46,7 @@ async fn is_untouched(hub: &Hub) {
     assert_eq!(history.await.unwrap().into_inner().head_seq, 0);
 }
 
-/// A token by hand, with any header, and no signature or that of somebody.
+/// A hand-made token with any header, and an optional signature.
 fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.{}.", part(header), part(claims))
 }
@@ -55,7 +55,7 @@ fn good_claims() -> Value {
     json!({ "iss": "rialto", "aud": "rialto", "sub": "operator:mallory", "exp": now() + 3600, "roles": ["admin"] })
 }
 
-/// HS256 by what everybody may know of the server's key.
+/// HS256 keyed with the server's public key.
 fn with_public_key_as_secret(secret: &[u8]) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &good_claims(), &EncodingKey::from_secret(secret)).unwrap()
 }
@@ -81,7 +81,7 @@ async fn a_forged_token_is_refused_and_changes_nothing() {
     };
     let mut own_kid = Header::new(Algorithm::EdDSA);
     own_kid.kid = Some("own".into());
-    // Whoever fetched what a token names would come here.
+    // A server that fetched a key named by a token would connect here.
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let trap_url = format!("http://{}/jwks.json", trap.local_addr().unwrap());
     let attackers = fresh_key();
@@ -169,7 +169,7 @@ async fn a_forged_token_is_refused_and_changes_nothing() {
     };
     assert!(!fetched, "nothing is fetched because a token says so");
 
-    // The same token with nothing wrong is good: it is the fault that was refused.
+    // The same token without the fault is valid, so the fault was the reason for the refusal.
     for good in [forged(&|_, _| {}), claiming("aud", json!(["else", "rialto"])), claiming("exp", json!(now() - 5))] {
         hub.by(&good).await.users.list_users(ListUsersRequest::default()).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What tools find: health, reflection, and the command line.
+//! Health, reflection, and the command line.
 
 use std::{path::Path, process::Output};
 
@@ -76,7 +76,7 @@ async fn reflection_speaks_v1alpha_too() {
     assert!(soon(answers.message()).await.unwrap().is_some());
 }
 
-/// The program in a folder, without the settings of whoever runs the tests.
+/// The program in a folder, without the settings of the environment.
 fn program(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rialto"));
     command.args(args).current_dir(folder);
@@ -178,7 +178,7 @@ async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} in {printed}");
     }
-    // What is printed is a configuration file.
+    // The output is a configuration file.
     std::fs::write(folder.path().join("printed.toml"), printed).unwrap();
     let again = rialto(&["config", "--config", "printed.toml"], folder.path()).await;
     assert!(again.status.success(), "{}", text(&again.stderr));

@@ -1,4 +1,4 @@
-//! Users: what callers may rely on when nothing goes wrong.
+//! Users: the behavior of correct calls.
 
 mod watch;
 
@@ -67,7 +67,7 @@ fn roles(names: &[&str]) -> Option<Roles> {
     Some(Roles { values: names.iter().map(|name| (*name).to_owned()).collect() })
 }
 
-/// The stored hash of a user's password. For a server that has ended.
+/// The stored hash of a user's password, read after the server has ended.
 fn stored_password(folder: &Path, user: &User) -> Option<String> {
     let file = rusqlite::Connection::open(folder.join("rialto.db")).unwrap();
     let id = Uuid::parse_str(&user.id).unwrap();
@@ -196,7 +196,7 @@ async fn an_update_for_a_revision_succeeds_at_that_revision_alone() {
     assert_eq!(update(&mut client, &ada.id, change(0, "any")).await.unwrap().revision, 4);
 }
 
-/// Calls from as many connections at once, and gives back what they were told.
+/// Calls from several connections at once; returns the answers.
 async fn at_once<F>(hub: &Hub, count: usize, call: impl Fn(Client, usize) -> F) -> Vec<Result<User, Status>>
 where
     F: Future<Output = Result<User, Status>> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the benchmarks share: an engine on a real folder, and drafts for it.
+//! Shared by the benchmarks: an engine on a real folder, and drafts for it.
 
 #![allow(dead_code, unreachable_pub, reason = "every benchmark is a program of its own, and none uses all of it")]
 
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The text of a chat message.
 pub const TEXT: usize = 100;
 
-/// Samples that are short: all benchmarks together are to take less than three minutes.
+/// Short samples: all benchmarks together take less than three minutes.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -28,12 +28,12 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// As the server's: a worker a core.
+/// A runtime like the server's: one worker per core.
 pub fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
-/// The embedded engine as the server opens it by default. Within a runtime.
+/// The embedded engine with the server's defaults. Must be called within a runtime.
 pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
     let config = Config::default();
     let settings = embedded::Settings {
@@ -53,13 +53,13 @@ pub fn open(folder: &Path) -> (Arc<dyn Engine>, Feeds) {
     (engine, feeds)
 }
 
-/// A message of a client that gives no id: the server fills one in.
+/// A message without a client id: the server generates one.
 pub fn draft() -> Draft {
     let id = uuid::Uuid::now_v7().to_string();
     Draft::message(RoomName::default(), "ada".into(), id, false, "x".repeat(TEXT))
 }
 
-/// How long the work takes.
+/// Returns how long the work takes.
 pub async fn timed(work: impl Future<Output = ()>) -> Duration {
     let began = Instant::now();
     work.await;

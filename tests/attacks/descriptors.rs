@@ -1,4 +1,4 @@
-//! More sockets than the process may have.
+//! More sockets than the process may open.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ async fn without_descriptors_who_is_there_is_served_and_who_comes_waits() {
     eprintln!("{} sockets were accepted, {} wait", greeted.len(), waiting.len());
     assert!(!greeted.is_empty() && waiting.len() > DESCRIPTORS, "{} wait", waiting.len());
 
-    // It waits for descriptors, and does not ask for them all the time.
+    // The server waits for descriptors without polling for them.
     siege.leave_alone();
     let (began, before) = (Instant::now(), siege.server.processor_time());
     tokio::time::sleep(Duration::from_secs(1)).await;

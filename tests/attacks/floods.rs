@@ -1,4 +1,4 @@
-//! Frames that are allowed, and far too many of them.
+//! Valid frames, far too many of them.
 
 use std::{
     iter,
@@ -17,16 +17,16 @@ use crate::support::{
 /// Octets of one flood.
 const FLOOD: usize = 1 << 20;
 
-/// Octets that are written at once.
+/// Octets in one write.
 const WRITE: usize = 16 * 1024;
 
-/// A frame, again and again, behind a call that stays open.
+/// Repeats one frame on a connection whose call stays open.
 fn flood(octets: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let call = frame(HEADERS, END_HEADERS, 1, &block(CHAT));
     iter::once(call).chain(iter::repeat_n(octets.repeat(WRITE / octets.len()), FLOOD / WRITE))
 }
 
-/// More octets than the system itself keeps for a connection, in both directions.
+/// More octets than the system buffers for a connection in both directions.
 const BUFFERED: usize = 64 << 20;
 
 fn settings() -> Vec<u8> {
@@ -57,7 +57,7 @@ async fn floods_of_frames_are_read_as_they_come_or_end_the_connection() {
     }
 }
 
-/// What asks for answers that nobody reads is itself not read any more.
+/// The server stops reading a connection that does not read its answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_read_the_answers_is_held_back() {
     for (what, octets) in [("SETTINGS", settings()), ("PING", ping())] {

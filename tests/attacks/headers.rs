@@ -1,4 +1,4 @@
-//! Headers without an end, and headers that are too large, or become so.
+//! Headers that never end, headers that are too large, and headers that decompress to be too large.
 
 use futures_util::future::join_all;
 use h2::client::handshake;
@@ -19,7 +19,7 @@ use crate::support::{
 /// Streams that one connection may have.
 const STREAMS: usize = 128;
 
-/// What fits into one frame.
+/// The largest payload of one frame.
 const FRAME: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,7 +45,7 @@ async fn headers_that_go_on_without_end_end_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_that_unpack_far_beyond_the_limit_end_the_connection() {
     let mut siege = Siege::begin().await;
-    // The largest entry that the table takes, a thousand times.
+    // The largest entry that the table takes, referenced a thousand times.
     let mut bomb = block(CHAT);
     indexed_literal("x", &[b'x'; 4000], &mut bomb);
     bomb.extend([NEWEST; 1_000]);
@@ -83,7 +83,7 @@ async fn hundreds_of_small_header_fields_are_refused_and_not_kept() {
     let mut siege = Siege::begin().await;
     let address = siege.address();
     let mut block = block(GET_USER);
-    // As many fields as the limit of bytes allows: each counts its octets and 32 more.
+    // As many fields as the byte limit allows: each counts its octets and 32 more.
     for n in 0..450 {
         literal(&format!("{n:03}"), b"", &mut block);
     }
@@ -101,7 +101,7 @@ async fn hundreds_of_small_header_fields_are_refused_and_not_kept() {
         assert!(bare.write(&frame(HEADERS, END_HEADERS, next, &block)).await);
         assert_eq!(bare.next_on(next).await.kind, HEADERS, "the refusal waits for no body");
     }
-    // Each call for itself; its headers would be 82 KiB more.
+    // The cost of a call alone; its headers would add 82 KiB.
     let calls = (ATTACKERS * STREAMS) as u64 * 16 * KIB;
     siege.withstood("hundreds of header fields", LITTLE + calls).await;
 }

@@ -1,4 +1,4 @@
-//! Streams that are begun and reset at once: by the client (CVE-2023-44487), or by the server, whom the client makes to (CVE-2025-8671).
+//! Streams that are reset as soon as they begin: by the client (CVE-2023-44487), or by the server in answer to the client's errors (CVE-2025-8671).
 
 use super::{LITTLE, flooded};
 use crate::support::{
@@ -13,10 +13,10 @@ use crate::support::{
 /// Writes of a hundred streams each.
 const WRITES: usize = 500;
 
-/// What comes behind a stream's headers.
+/// What follows a stream's headers.
 type Second = dyn Fn(u32) -> Vec<u8> + Sync;
 
-/// Streams that are begun, each with something behind it that ends it.
+/// Begins streams, each followed by a frame that ends it.
 fn pairs(flags: u8, second: impl Fn(u32) -> Vec<u8>) -> impl Iterator<Item = Vec<u8>> {
     let block = block(CHAT);
     let pair = move |stream| [frame(HEADERS, END_HEADERS | flags, stream, &block), second(stream)].concat();
@@ -37,7 +37,7 @@ async fn whoever_resets_streams_as_fast_as_he_begins_them_is_sent_away() {
     siege.withstood("rapid reset", LITTLE).await;
 }
 
-/// As it is with any client that changes its mind.
+/// An ordinary client that cancels its calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resets_of_streams_that_have_begun_cost_no_more_than_calls() {
     let mut siege = Siege::begin().await;
@@ -59,7 +59,7 @@ async fn resets_of_streams_that_have_begun_cost_no_more_than_calls() {
 async fn whoever_makes_the_server_reset_streams_is_sent_away() {
     let too_wide = |stream| frame(WINDOW_UPDATE, NONE, stream, &[0x7f, 0xff, 0xff, 0xff]);
     let on_itself = |stream: u32| frame(PRIORITY, NONE, stream, &[&stream.to_be_bytes()[..], b"w"].concat());
-    // These break more than a stream.
+    // These errors end the connection, not only the stream.
     let by_nothing = |stream| frame(WINDOW_UPDATE, NONE, stream, &[0; 4]);
     let behind_its_end = |stream| frame(DATA, NONE, stream, b"more");
     let too_many = End::calm("too_many_internal_resets");

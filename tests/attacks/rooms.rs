@@ -1,4 +1,4 @@
-//! More names of rooms than there may be.
+//! More room names than the limit.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -21,10 +21,10 @@ use crate::support::{
 
 const NAMES: usize = 10_000;
 
-/// What the answers are, and how many of each.
+/// Counts the answers by kind.
 type Answers = BTreeMap<String, usize>;
 
-/// Asks to join all of these on one stream, which must be kept, or it leaves them.
+/// Joins all of these rooms on one stream. Dropping the stream leaves them.
 async fn joins(address: &str, names: Range<usize>) -> (impl Sized + use<>, Answers) {
     let stream = Chat::open(&mut client(address).await, Some("")).await.unwrap();
     let (sender, mut receiver) = stream.split();
@@ -68,7 +68,7 @@ async fn joins_of_ten_thousand_rooms_are_rejected_above_the_limits() {
     siege.serves_others().await;
     assert_eq!(first.1, answers([("JOINED", 1_000), ("TOO_MANY_ROOMS_PER_STREAM", 9_000)]));
     assert_eq!(second.1, first.1);
-    // The bystander is in one.
+    // The bystander is in one room.
     assert_eq!(third.1, answers([("JOINED", 499), ("TOO_MANY_OPEN_ROOMS", 9_501)]));
     // A room that somebody is in takes about 3 KiB (`rooms.max_open_rooms`), in a release.
     siege.withstood("joins of 10,000 rooms", LITTLE + 2_500 * 6 * KIB).await;
@@ -89,7 +89,7 @@ async fn publishing_in_ten_thousand_rooms_makes_no_more_than_may_be() {
     let outcomes = stream::iter(0..NAMES).map(publish).buffer_unordered(64).collect::<Vec<_>>();
     let (outcomes, ()) = tokio::join!(outcomes, siege.serves_others());
     let refused: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
-    // The bystander has one.
+    // The bystander has created one.
     assert_eq!(refused.len(), NAMES - 999);
     let expected = Refusal::new(Code::ResourceExhausted, "TOO_MANY_ROOMS").retry();
     assert!(refused.iter().all(|refusal| *refusal == expected), "{:?}", refused[0]);

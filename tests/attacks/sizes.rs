@@ -1,4 +1,4 @@
-//! Messages that are announced and do not come, or not quite, or are too large.
+//! Messages that are announced but never arrive, arrive incomplete, or are too large.
 
 use futures_util::future::join_all;
 use tonic::Code;
@@ -11,7 +11,7 @@ use crate::support::{
     wire::{Refusal, framed},
 };
 
-/// The limits of a message, in a call and in a chat.
+/// The size limits of a message in a unary call and in Chat.
 const CALL: usize = 256 * 1024;
 const SAID: usize = 64 * 1024;
 
@@ -44,7 +44,7 @@ async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_th
     eprintln!("1,000 messages announced: the process grew by {} KiB at most", grown.unwrap_or_default() / KIB);
     assert!(grown.is_none_or(|grown| grown < calls_alone), "{grown:?}");
 
-    // All but an octet comes, as far as there is a place for it.
+    // All but one octet of each message arrives, as far as the budget allows.
     let rest = message.slice(5..message.len() - 1);
     let full = Refusal::new(Code::ResourceExhausted, "TOO_MANY_INCOMPLETE_MESSAGES").retry();
     let ends = calls.iter_mut().flat_map(|(_, calls)| calls).map(|Call { request, response }| {
@@ -59,7 +59,7 @@ async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_th
     });
     let ends = join_all(ends).await;
     let refused: Vec<_> = ends.into_iter().flatten().collect();
-    // Not all of them are by now: what is in a window was sent, and not read.
+    // Some may not be refused yet: what is in a window was sent, but not read.
     assert!(refused.len() >= CONNECTIONS * STREAMS / 2, "{}", refused.len());
     assert!(refused.iter().all(|refusal| *refusal == full), "{refused:?}");
     join_all(calls.iter_mut().map(|(raw, _)| raw.flushed())).await;
@@ -82,7 +82,7 @@ async fn messages_above_the_limit_end_the_call_and_just_below_they_are_read() {
                 let mut refusals = Vec::new();
                 for _ in 0..100 {
                     let mut call = raw.call(path, Some("")).await;
-                    // No more than the window takes at once: the refusal does not wait for the rest.
+                    // No more than the window takes: the server refuses without waiting for the rest.
                     let some = call.request.window(SAID).await.min(SAID);
                     call.request.write(above.slice(..some)).await;
                     refusals.push(Refusal::of(&call.response.end().await.unwrap()));

@@ -1,4 +1,4 @@
-//! Two thousand sockets that say nothing, or next to nothing, or never come to an end.
+//! Two thousand sockets that send nothing, send one octet at a time, or never finish.
 
 use std::iter;
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 const SOCKETS: usize = 2_000;
 
-/// What is said at once, and what is said an octet at a time behind it.
+/// What is sent at once, and what follows one octet at a time.
 fn ways() -> Vec<(Vec<u8>, Vec<u8>)> {
     let greeting = [PREFACE, &frame(SETTINGS, NONE, 0, &[])].concat();
     let endless = [greeting.clone(), frame(HEADERS, NONE, 1, &block(CHAT))].concat();
@@ -30,14 +30,14 @@ fn ways() -> Vec<(Vec<u8>, Vec<u8>)> {
         (endless, frame(CONTINUATION, NONE, 1, &[b'x'; 10_000])),
         (request.clone(), vec![]),
         (request.clone(), (0..1_000).flat_map(header).collect()),
-        // Answered, and then silence.
+        // Answered, then silent.
         ([request, b"\r\n".into()].concat(), vec![]),
     ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_that_are_silent_or_slow_are_closed() {
-    // Both processes need the descriptors.
+    // Both processes need descriptors.
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let settings =
         ["http.first_bytes_seconds=1", "http.keepalive_interval_seconds=1", "http.keepalive_timeout_seconds=3"];
@@ -53,6 +53,6 @@ async fn sockets_that_are_silent_or_slow_are_closed() {
     .await;
     let closed = join_all(sockets.iter_mut().map(|(bare, rest)| bare.drip(rest.iter().copied())));
     soon(async { tokio::join!(closed, siege.serves_others()) }).await;
-    // A connection with a stream may have 26 KiB in a release; few of these get so far.
+    // A connection with a stream may take 26 KiB in a release build; few of these get that far.
     siege.withstood("2,000 slow sockets", SOCKETS as u64 * 24 * KIB).await;
 }

@@ -1,4 +1,4 @@
-//! More streams than there may be.
+//! More streams than the limits allow.
 
 use futures_util::future::join_all;
 
@@ -52,11 +52,11 @@ async fn streams_above_the_limit_are_refused_and_the_others_live_on() {
         let answer = bare.next_on(1).await;
         assert_eq!(answer.kind, DATA);
         joined(&prost::Message::decode(&answer.payload[5..]).unwrap());
-        // The limit of resets that the server sends for errors of the client.
+        // The limit on resets that the server sends for client errors.
         assert!(bare.write(&streams().skip(MOST + ABOVE).take(1_000).flat_map(opening).collect::<Vec<_>>()).await);
         assert_eq!(bare.end().await, End::calm("too_many_internal_resets"));
     }
-    // A stream costs 6 KiB in the release that is measured, and more in a build for tests.
+    // A stream costs 6 KiB in the measured release build, and more in a test build.
     let streams = (CONNECTIONS * MOST) as u64 * 12 * KIB;
     siege.withstood("thousands of pending streams", LITTLE + streams + MIB).await;
 }

@@ -1,4 +1,4 @@
-//! Tokens and passwords by the thousand. What a single forged one comes to is in `tests/tokens`.
+//! Thousands of tokens and passwords. `tests/tokens` covers single forged ones.
 
 use futures_util::future::join_all;
 use jsonwebtoken::Algorithm;
@@ -45,7 +45,7 @@ async fn forged_tokens_without_end_let_nobody_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_at_passwords_take_no_more_than_their_share() {
-    // As if the guesses came from ever other addresses.
+    // As if each guess came from another address.
     let settings = [
         "rates.logins_per_minute_per_user=0",
         "rates.logins_per_minute_per_user_and_address=0",
@@ -72,7 +72,7 @@ async fn guesses_at_passwords_take_no_more_than_their_share() {
     assert!(outcomes.contains(&failed) && outcomes.contains(&busy));
     let status = by.users.get_user(GetUserRequest::default()).await.unwrap_err();
     assert_eq!(Refusal::of(&status).reason, "TOKEN_MISSING");
-    // A hash takes 19 MiB while it is computed, and one is computed at a time; but the allocator keeps them for every thread that has computed
-    // one, and there are as many of these as readers of the log.
+    // Computing a hash takes 19 MiB, and one is computed at a time. But the allocator keeps that memory for every thread that has computed
+    // one, and there are as many such threads as log readers.
     siege.withstood("guesses at passwords", LITTLE + 5 * 20 * MIB).await;
 }

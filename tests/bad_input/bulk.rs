@@ -1,4 +1,4 @@
-//! `CreateUsers`: all, or none.
+//! `CreateUsers` creates all users or none.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::support::{
     wire::{self, frame},
 };
 
-/// Users without fault, with one more in their middle: as the third.
+/// Valid users, with the given one as the third.
 fn with(third: CreateUserRequest) -> Call {
     Call::Bulk(vec![new("carl", "", ""), new("dora", "dora@example.com", ""), third, new("emil", "", "")])
 }
@@ -129,7 +129,7 @@ async fn a_request_body_that_fails_midway_creates_nobody() {
     scene.is_unharmed().await;
 }
 
-/// `NO_ERROR` and `CANCEL` are what libraries mistake for the end of a request.
+/// Libraries mistake `NO_ERROR` and `CANCEL` for the end of a request.
 #[tokio::test]
 async fn a_reset_after_whole_elements_creates_nobody() {
     let mut scene = Scene::start().await;

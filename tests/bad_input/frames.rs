@@ -1,4 +1,4 @@
-//! Frames and headers that are wrong below the fields.
+//! Malformed frames and headers.
 
 use bytes::Bytes;
 use rialto::proto::user::{DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, UpdateUserRequest};
@@ -76,7 +76,7 @@ async fn broken_framing_fails_the_call_alone() {
     frames.extend([1, 2, 255].map(|flag| framed(flag, &[0; 16])));
     for method in ["GetUser", "CreateUser", "ListUsers", "CreateUsers"] {
         for body in &frames {
-            // Nothing at all is no users, which is fine.
+            // An empty request creates no users, which is valid.
             let is_fine = method == "CreateUsers" && body.is_empty();
             let outcome = scene.call_bytes(method, body.clone()).await;
             assert_eq!(outcome.is_ok(), is_fine, "{method} with {body:?}: {outcome:?}");

@@ -13,22 +13,22 @@ use crate::support::{
     wire::{self, RawChat, Refusal, frame, framed, not_utf8},
 };
 
-/// A bad message, and what it is answered.
+/// A bad message and its answer.
 struct Row {
     name: String,
     sent: Bytes,
     code: Code,
     reason: &'static str,
-    /// Repeated in the answer.
+    /// Echoed in the answer.
     room: String,
     id: String,
 }
 
 fn row(message: ChatMessage, code: Code, reason: &'static str) -> Row {
     let (name, sent) = (format!("{message:?}"), frame(&message));
-    // No room is the lobby.
+    // An empty room name means the lobby.
     let room = if message.room.is_empty() { "lobby".into() } else { message.room };
-    // What is longer than a name may be is not repeated.
+    // A value longer than a name may be is not echoed.
     let repeated = |name: String, most: usize| if name.len() <= most { name } else { String::new() };
     Row { name, sent, code, reason, room: repeated(room, 64), id: repeated(message.id, 128) }
 }
@@ -117,7 +117,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// What the answer must be, its words for people aside.
+/// The expected answer, except for its human-readable text.
 fn answer(row: &Row, nth: u64, actual: &ChatMessage) -> ChatMessage {
     let (code, reason, detail) = (row.code.into(), row.reason.into(), rejected(actual).detail.clone());
     let rejected = Rejected { id: row.id.clone(), code, reason, detail, retry_after: None, nth };
@@ -133,7 +133,7 @@ async fn a_bad_message_is_rejected_by_its_number_and_the_stream_lives_on() {
         raw.send(frame(&said("den", "ada", &format!("after {nth}")))).await;
         raw.send(row.sent.clone()).await;
         nth += 2;
-        // Heard by all, and only by the sender.
+        // A valid message reaches all members; a rejection only its sender.
         let name: String = row.name.chars().take(200).collect();
         let mut heard = raw.chat.take(2).await;
         heard.sort_by_key(|message| message.event.is_some());

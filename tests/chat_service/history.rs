@@ -1,4 +1,4 @@
-//! GetHistory: pages of a room, forwards and backwards.
+//! GetHistory: pages of a room's messages, forwards and backwards.
 
 use rialto::proto::{
     rialto::v1::{GetHistoryRequest, GetHistoryResponse},
@@ -102,7 +102,7 @@ async fn a_bad_question_is_refused() {
     }
 }
 
-/// Page by page to the end, with the sizes of the pages.
+/// Reads page by page to the end; returns the page sizes as well.
 async fn all_forwards(service: &mut Service, room: &str, size: i32) -> (Vec<ChatMessage>, Vec<usize>) {
     let (mut messages, mut sizes, mut after) = (Vec::new(), Vec::new(), 0);
     loop {
@@ -151,7 +151,7 @@ async fn long_messages_end_a_page_early_and_are_all_seen() {
     let mut service = hub.service().await;
     let mut all = Vec::new();
     for n in 0..40_usize {
-        // Some alone are nearly half of a page, some are short.
+        // Some messages are nearly half a page, others short.
         let text = if n.is_multiple_of(3) { "x".repeat(4_096) } else { n.to_string() };
         all.push(publish(&mut service, said("den", "ada", &text)).await.unwrap().message.unwrap());
     }
@@ -160,7 +160,7 @@ async fn long_messages_end_a_page_early_and_are_all_seen() {
     let (messages, sizes) = all_backwards(&mut service, "den", 0).await;
     assert!(messages == all && sizes.len() > 5, "{sizes:?}");
 
-    // Shorter than a single message.
+    // Smaller than a single message.
     let hub = Hub::start_in(hub.shutdown_with(service).await, |config| config.storage.max_page_bytes = 1).await;
     let mut service = hub.service().await;
     let (messages, sizes) = all_forwards(&mut service, "den", 0).await;
@@ -170,7 +170,7 @@ async fn long_messages_end_a_page_early_and_are_all_seen() {
 }
 
 impl Hub {
-    /// Ends it, with a client of it.
+    /// Shuts the hub down together with a client of it.
     async fn shutdown_with(self, service: Service) -> tempfile::TempDir {
         drop(service);
         self.shutdown().await

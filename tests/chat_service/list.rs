@@ -21,7 +21,7 @@ async fn next(rooms: &mut Streaming<Room>) -> (String, u64, u32) {
     (name, head_seq, online)
 }
 
-/// Waits until this is sent; what comes before is older.
+/// Waits until this change arrives; earlier ones are skipped.
 async fn becomes(rooms: &mut Streaming<Room>, name: &str, head_seq: u64, online: u32) {
     let wanted = (name.to_owned(), head_seq, online);
     while next(rooms).await != wanted {}
@@ -44,7 +44,7 @@ async fn rooms_are_listed_in_the_order_of_their_names_once_something_was_said_th
             heads.insert(name.to_owned(), message.seq);
         }
     }
-    // Being somewhere does not make it exist, nor does saying what is refused.
+    // Neither joining nor a rejected message creates a room.
     let mut chat = hub.chat("silent").await;
     chat.join("joined", live()).await;
     chat.say("silent", "ada", "").await;
@@ -175,7 +175,7 @@ async fn a_watcher_that_is_too_far_behind_is_told_to_list_anew() {
     let hub = Hub::start_with(|config| config.rooms.max_waiting_changes = 3).await;
     let mut service = hub.service().await;
     let mut watch = list_rooms(&mut service, true).await.unwrap();
-    // More rooms in one go than may wait for it.
+    // More rooms at once than may wait for the watcher.
     for round in 0.. {
         for n in 0..20 {
             publish(&mut service, said(&format!("room{n}"), "ada", &round.to_string())).await.unwrap();

@@ -43,7 +43,7 @@ async fn a_subscriber_hears_a_room_as_if_it_had_joined() {
     ];
     for (how, recovered, from) in rows {
         let head = all.last().unwrap().seq;
-        // What the rows before said came after these.
+        // The messages of the earlier rows have later numbers.
         let from = if from == 10 { all.len() } else { from + if how.history > 0 { all.len() - 10 } else { 0 } };
         let mut chat = subscribe(&mut service, vec![position("den", how.clone())]).await.unwrap();
         let first = chat.next().await;
@@ -177,7 +177,7 @@ async fn an_unusual_request_is_refused_or_taken_but_never_hangs() {
     call.request.half_close();
     let end = call.response.end().await.unwrap();
     assert_eq!(Refusal::of(&end), Refusal::new(Code::InvalidArgument, "INVALID_ROOMS").field("rooms"));
-    // A message without the end of the request: it is whole, so it counts.
+    // A whole message counts, even without the end of the request.
     let mut call = raw.call(SUBSCRIBE, None).await;
     call.request.say(&wanted).await;
     joined(&call.response.next().await);

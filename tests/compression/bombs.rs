@@ -1,4 +1,4 @@
-//! Small messages that are large when they are decompressed.
+//! Small messages that become large when decompressed.
 
 use std::io::Write;
 
@@ -25,7 +25,7 @@ fn oversize() -> Refusal {
     Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
 }
 
-/// Sends one frame, and gives what the call ends with.
+/// Sends one frame; returns the status of the call.
 async fn thrown(raw: &mut Raw, authority: &str, path: &str, encoding: CompressionEncoding, frame: &Bytes) -> Refusal {
     let encoding = encoding.to_string();
     let mut call = raw.call_at(authority, path, Some(("grpc-encoding", &encoding))).await;
@@ -33,7 +33,7 @@ async fn thrown(raw: &mut Raw, authority: &str, path: &str, encoding: Compressio
     Refusal::of(&call.response.end().await.unwrap())
 }
 
-/// Less than any limit, and many megabytes behind it; one of zstd asks for the largest window.
+/// Below every limit, but many megabytes when decompressed. One zstd frame asks for the largest window.
 fn bombs() -> Vec<(CompressionEncoding, Bytes)> {
     let zeros = vec![0; 48 * MIB];
     let mut wide = zstd::Encoder::new(Vec::new(), 3).unwrap();
@@ -52,7 +52,7 @@ async fn a_bomb_is_refused_and_takes_no_memory() {
     let address = siege.address();
     for (encoding, bomb) in bombs() {
         for path in [GET_USER, LIST_USERS, CREATE_USERS, CHAT, GET_HISTORY, SUBSCRIBE, HEALTH] {
-            // Many at once.
+            // Many at the same time.
             let throws = async || {
                 let throws = (0..8).map(|_| async {
                     let mut raw = Raw::connect(address).await;
@@ -68,7 +68,7 @@ async fn a_bomb_is_refused_and_takes_no_memory() {
     siege.withstood("gzip and zstd bombs", 18 * MIB as u64).await;
 }
 
-/// Decompressed it counts as if it had been sent so.
+/// The limits count the decompressed size.
 #[tokio::test]
 async fn the_limit_is_that_of_the_message_not_of_its_compressed_form() {
     let hub = Hub::start().await;

@@ -1,4 +1,4 @@
-//! `leave`: everything said before is decided and answered, then `left`, then nothing of the room.
+//! `leave`: first the answers to everything sent before, then `left`, then nothing more from the room.
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,7 +41,7 @@ async fn what_was_said_before_a_leave_is_decided_and_answered_before_left() {
     }
     let mut chat = hub.chat("").await;
     let joined = chat.join("den", live()).await;
-    // New ones, old ones and bad ones, all on their way when the leave comes.
+    // New, duplicate and bad messages, all in flight when the leave arrives.
     for n in 0..30 {
         chat.send(keyed("den", "ada", &n.to_string(), "again")).await;
         chat.say("den", "ada", &format!("new {n}")).await;
@@ -56,7 +56,7 @@ async fn what_was_said_before_a_leave_is_decided_and_answered_before_left() {
     assert_eq!(duplicates, 30);
     assert_eq!(refused, (0..30).map(|n| 4 + 3 * n).collect::<Vec<_>>());
 
-    // All of them were in the log: who comes back after the last that it has gets the rest, then goes on live.
+    // All were in the log: a client that rejoins after its last message gets the rest, then live messages.
     let last = before.last().map_or(joined.head_seq, |message| message.seq);
     let again = chat.join("den", after(last, &joined.epoch)).await;
     assert!(again.recovered);
@@ -111,7 +111,7 @@ async fn d8_a_room_that_was_left_owes_nothing_after_a_half_close() {
     assert_eq!(chat.join("den", live()).await.head_seq, all.last().unwrap().seq + 1, "it was said all the same");
 }
 
-/// Each time from where it was.
+/// Rejoins each time from its last position.
 #[tokio::test]
 async fn d5_rooms_left_and_joined_again_while_others_talk_miss_nothing_and_repeat_nothing() {
     const ROOMS: [&str; 3] = ["den", "attic", "cellar"];

@@ -1,4 +1,4 @@
-//! How many rooms there may be, and what may be asked for: what is more is rejected, and room is made again by a leave.
+//! Limits on rooms: a join beyond one is rejected, and a leave makes room again.
 
 use rialto::proto::user::{ChatMessage, Join, chat_message::Event};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::support::{
     soon,
 };
 
-/// A join that is too many is rejected so, and again possible after a leave.
+/// A join beyond the limit is rejected with this reason, and possible again after a leave.
 async fn assert_limited(hub: &Hub, free: usize, reason: &str) {
     let mut chat = hub.chat("").await;
     for n in 0..free {
@@ -24,7 +24,7 @@ async fn assert_limited(hub: &Hub, free: usize, reason: &str) {
     let answer = chat.next().await;
     assert_rejected(&answer, "one-more", nth, Code::ResourceExhausted, reason);
     assert!(rejected(&answer).retry_after.is_some(), "{answer:?}");
-    // In one go: a place is free when whoever had it has left, and not some time later.
+    // Sent together: a leave frees its place immediately, not some time later.
     for _ in 0..50 {
         for message in [leave("room0"), join("one-more", live()), leave("one-more"), join("room0", live())] {
             chat.send(message).await;
@@ -66,14 +66,14 @@ async fn d7_the_members_of_a_room_are_limited() {
     let answer = late.next().await;
     assert_rejected(&answer, "den", 1, Code::ResourceExhausted, "ROOM_FULL");
     assert!(rejected(&answer).retry_after.is_some(), "{answer:?}");
-    // Whoever is in hears the other and nothing else, and whoever is not is where it was.
+    // Members receive each other's messages and nothing else; a rejected join changes nothing.
     one.say("den", "ada", "between us").await;
     late.say("attic", "eve", "alone").await;
     for chat in [&mut one, &mut two] {
         assert_eq!(chat.next().await.text, "between us");
     }
     assert_eq!(late.next().await.text, "alone");
-    // A place is free when whoever had it has left.
+    // A leave frees its place.
     two.leave("den").await;
     late.join("den", live()).await;
     two.send(join("den", live())).await;
@@ -116,7 +116,7 @@ async fn an_event_of_a_client_names_itself_in_its_rejection() {
 async fn d9_a_join_during_a_drain_is_rejected_unavailable() {
     let hub = Hub::start().await;
     let address = hub.address();
-    // Its window is shut, so it is not asked for more before it reads again: then it finds the drain and the joins at once.
+    // Its window is closed, so the body is polled only when it reads again: then it sees the drain and the joins together.
     let mut raw = Raw::connect(address).await;
     let mut call = raw.chat("den").await;
     let mut bob = hub.chat("den").await;

@@ -1,4 +1,4 @@
-//! D5: joining with `after_seq` and `epoch` delivers exactly what came after that, then goes on live; what is missing is told.
+//! D5: joining with `after_seq` and `epoch` delivers exactly the messages after that, then live ones; a `gap` reports what is missing.
 
 use rialto::proto::user::{ChatMessage, Join};
 
@@ -8,7 +8,7 @@ use crate::support::{
     said, seqs,
 };
 
-/// What a client that joins so is sent up to the head: whether it recovered, and what follows `joined`.
+/// Joins and reads up to the head: returns `recovered` and what follows `joined`.
 async fn resumed(hub: &Hub, room: &str, how: Join) -> (bool, Vec<ChatMessage>) {
     let mut chat = hub.chat("").await;
     chat.send(join(room, how)).await;
@@ -127,7 +127,7 @@ async fn d5_the_epoch_is_one_for_all_rooms_and_of_the_log() {
     assert_eq!(epochs(&hub).await, before);
 }
 
-/// Many at once who come from everywhere in the log, while it grows.
+/// Many clients resume at once from all over the log, while it grows.
 #[tokio::test(flavor = "multi_thread")]
 async fn d5_joins_in_the_middle_of_a_talk_lie_between_two_messages() {
     const N: usize = 400;
@@ -151,7 +151,7 @@ async fn d5_joins_in_the_middle_of_a_talk_lie_between_two_messages() {
         let from = (n % 2 == 0).then_some(n);
         let how = from.map_or_else(live, |seq| after(seq, ""));
         let joined = chat.join("den", how).await;
-        // One from beyond the head is told a gap, and is live.
+        // A client from beyond the head gets a gap, then live messages.
         let missed = from.filter(|_| joined.recovered);
         if !joined.recovered && joined.head_seq > 0 {
             assert_eq!(chat.next().await, gap("den", 1, joined.head_seq));

@@ -1,4 +1,4 @@
-//! Streams whose clients read no more, or are no more: they are ended, counted, and those who want to know are told.
+//! Streams whose clients stop reading or disappear: they are ended and counted, and presence reports it.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::support::{
     wire::connection,
 };
 
-/// A server that waits a second for whoever does not read.
+/// A server that ends a stream whose client reads nothing for a second.
 async fn impatient() -> Hub {
     Hub::start_with(|config| config.limits.slow_reader_seconds = 1).await
 }
 
-/// One who wants to know who comes and goes in the den.
+/// A stream with presence in the den.
 struct Watcher(Chat);
 
 impl Watcher {
@@ -36,7 +36,7 @@ impl Watcher {
         Self(chat)
     }
 
-    /// Waits until it is told that the user has come, or gone.
+    /// Waits for the presence event that the user has joined or left.
     async fn told(&mut self, user: &str, come: bool) -> Presence {
         loop {
             if let Some(Event::Presence(presence)) = self.0.next().await.event
@@ -70,7 +70,7 @@ async fn streams_that_stop_reading_are_reset_each_counted_once_and_their_rooms_a
     let mut neighbour = raw.chat("attic").await;
     let mut talker = hub.chat("den").await;
     fill(&mut talker).await;
-    // They read half of what their windows let through, and then no more.
+    // They read half of what their windows let through, then stop.
     for call in &mut slow {
         for _ in 0..8 {
             call.response.next().await;
@@ -87,7 +87,7 @@ async fn streams_that_stop_reading_are_reset_each_counted_once_and_their_rooms_a
         let (_, end) = call.response.rest().await;
         assert!(end.is_err(), "reset, and no status: {end:?}");
     }
-    // The connection and its other streams live on.
+    // The connection and its other streams continue.
     neighbour.request.say(&said("attic", "ada", "still here")).await;
     assert_eq!(neighbour.response.next().await.text, "still here");
     let mut again = joined(&mut raw, "slow0").await;
@@ -107,7 +107,7 @@ async fn a_stream_that_has_nothing_to_deliver_is_never_reset() {
     let talker = hub.chat("den").await;
     talker.say("den", "bob", "hello").await;
     assert_eq!(level.response.next().await.text, "hello");
-    // Twice as long as somebody is waited for who has something to read.
+    // Twice the time after which an unread stream is ended.
     for n in 1..=2 {
         let slow = raw.chat("cellar").await;
         let mut filler = hub.chat("cellar").await;
@@ -141,7 +141,7 @@ async fn a_reader_that_is_slow_but_steady_is_never_reset() {
         talker.say("den", "bob", &format!("{n:04096}")).await;
         talker.next().await;
     }
-    // Being slow takes its time: twice as long as the server's patience, with something to deliver all along.
+    // Reads slowly for twice the server's limit, with messages to deliver all the time.
     let mut pace = tokio::time::interval(Duration::from_millis(14));
     for n in 0..N {
         pace.tick().await;
@@ -170,7 +170,7 @@ async fn peers_that_no_longer_answer_are_gone_and_their_rooms_are_told() {
         watcher.told(user, false).await;
     }
     hub.counts_become(|counts| (counts.connections, counts.chats, counts.members) == (2, 2, 2)).await;
-    // Whoever answers stays, however long it says nothing.
+    // A client that answers keepalive stays, however long it is silent.
     watcher.0.say("den", "eve", "who is there?").await;
     assert_eq!(alive.response.next().await.text, "who is there?");
 }
@@ -187,7 +187,7 @@ async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
         let rooms = rooms(n).split(',').map(|room| Position { room: room.into(), join: join.clone() }).collect();
         framed(&SubscribeRequest { rooms })
     };
-    // Several at once, so that they meet each other everywhere on the way.
+    // Several at once, so that they interleave at every step.
     let mut clients = JoinSet::new();
     for c in 0..4 {
         let address = hub.address();
@@ -213,7 +213,7 @@ async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
                     match (n + m) % 5 {
                         0 => drop(call),
                         1 => call.request.reset(RESETS[(n + m) % RESETS.len()]),
-                        // It has got as far as that, and its joins may not have.
+                        // The stream was admitted; its joins may still be pending.
                         2 => {
                             raw.flushed().await;
                             drop(call);
@@ -229,7 +229,7 @@ async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
         client.unwrap();
     }
     hub.counts_become(|counts| (counts.chats, counts.rooms, counts.members) == (1, 1, 1)).await;
-    // And whoever asks anew sees nobody but those who are there.
+    // A new presence snapshot contains only current members.
     drop(watcher);
     nothing_left_but(&hub, 0).await;
     watcher = Watcher::of(&hub).await;
@@ -237,7 +237,7 @@ async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
     assert_eq!((alone.user_id.as_str(), alone.count), ("", 1));
 }
 
-/// A call of which everything was said and nothing is read.
+/// A call whose request is complete and whose answer is not read.
 async fn unread(raw: &mut Raw, path: &str, request: Bytes) -> Call {
     let mut call = raw.call(path, None).await;
     call.request.write(request).await;
@@ -283,7 +283,7 @@ async fn a_call_of_any_kind_that_is_not_read_is_reset() {
         ("/user.UserService/ListUsers", framed(&ListUsersRequest::default())),
         ("/rialto.v1.ChatService/ListRooms", framed(&ListRoomsRequest::default())),
         (SUBSCRIBE, framed(&everything)),
-        // One message, but larger than what fits on its way.
+        // One message, larger than the buffers on its way.
         ("/rialto.v1.ChatService/GetHistory", framed(&GetHistoryRequest { room: "long".into(), ..Default::default() })),
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! The end of the server: streams end with UNAVAILABLE when what was accepted is delivered, and nobody holds it for longer than it allows.
+//! Shutdown: streams end with UNAVAILABLE after everything accepted is delivered, and no client delays it beyond its deadline.
 
 use std::{
     fs::{File, TryLockError},
@@ -14,13 +14,13 @@ use tonic::{Code, Status};
 use super::{creating, unread::fill};
 use crate::support::{Chat, Hub, client, is_draining, keyed, process::Process, raw::Raw, rejected, said, soon, texts};
 
-/// Seconds that the server gives its clients in these tests where they do not deserve it.
+/// The drain deadline in seconds, in tests whose clients hold the drain.
 const DRAIN: u64 = 2;
 
-/// Far more than a moment on a busy machine, and far less than the 22 seconds after which the default deadline drops what is left.
+/// Enough on a busy machine, and far below the 22 seconds after which the default deadline drops what is left.
 const A_MOMENT: Duration = Duration::from_secs(10);
 
-/// Waits for something that nobody may hold up.
+/// Waits for something that no client may delay.
 async fn in_a_moment<F: Future>(what: F) -> F::Output {
     let began = Instant::now();
     let output = soon(what).await;
@@ -28,7 +28,7 @@ async fn in_a_moment<F: Future>(what: F) -> F::Output {
     output
 }
 
-/// Waits until nobody listens there.
+/// Waits until connections to this address are refused.
 async fn refused(address: SocketAddr) {
     let refused = async {
         loop {
@@ -41,7 +41,7 @@ async fn refused(address: SocketAddr) {
     soon(refused).await;
 }
 
-/// Waits until no task of the test's runtime is left, and no thread has the data.
+/// Waits until no task of the test's runtime is left, and no thread holds the data folder.
 async fn everything_is_gone(folder: &Path) {
     let lock = File::open(folder.join("rialto.lock")).unwrap();
     let gone = async {
@@ -103,7 +103,7 @@ async fn nobody_new_is_let_in_while_a_drain_waits() {
     in_a_moment(stopping).await.unwrap();
 }
 
-/// Talks as fast as it can until its stream ends: what it then had heard, how it ended, and how much it had sent.
+/// Publishes as fast as it can until its stream ends; returns what it received, the status, and how many messages it sent.
 async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Status, usize) {
     let (sender, mut receiver) = chat.split();
     let send: JoinHandle<usize> = tokio::spawn(async move {
@@ -119,7 +119,7 @@ async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Stat
         match soon(receiver.message()).await {
             Ok(message) => {
                 let message = message.expect("no half-close, no OK");
-                // What comes too late is refused, until the stream ends.
+                // Later messages are rejected until the stream ends.
                 match &message.event {
                     None => heard.push(message),
                     Some(_) => assert!(is_draining(&message) || rejected(&message).reason == "DRAINING"),
@@ -146,7 +146,7 @@ async fn a_sender_hears_everything_that_was_accepted_before_it_is_told_unavailab
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
     assert!(texts(&heard).into_iter().eq((0..heard.len()).map(|n| n.to_string())), "in order, and none left out");
 
-    // The log tells what was accepted: whatever is there is a duplicate.
+    // A message is in the log exactly if publishing it again is a duplicate.
     let hub = Hub::start_in(folder, |_| {}).await;
     let mut chat = hub.chat("den").await;
     for n in 0..sent.min(heard.len() + 200) {
@@ -180,7 +180,7 @@ async fn a_client_that_refuses_to_read_does_not_hold_the_shutdown_beyond_its_dea
     let hub = Hub::start_with(|config| config.drain_seconds = DRAIN).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut unread = raw.chat("den").await;
-    // This one does not even read TCP: it never learns that the server is leaving.
+    // This one does not even read from TCP, so it never learns of the drain.
     let mut frozen = Raw::connect(hub.address()).await;
     let mut deaf = frozen.chat("den").await;
     frozen.freeze();
@@ -271,7 +271,7 @@ async fn a_second_signal_ends_the_process_at_once() {
         fill(&mut Chat::open(&mut client(process.address()).await, Some("den")).await.unwrap()).await;
         unread.request.say(&said("den", "ada", "goodbye")).await;
         process.signal(first).await;
-        // It drains, for as long as the unread stream is open.
+        // The drain lasts as long as the unread stream is open.
         refused(process.address().parse().unwrap()).await;
         let status = in_a_moment(process.terminate()).await;
         assert!(!status.success(), "what was left is not known to be delivered: {status}");

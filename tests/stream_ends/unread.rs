@@ -1,4 +1,4 @@
-//! Streams whose client does not read: they harm nobody, hold their own sender back, and can be ended like any other.
+//! Streams whose client does not read: they affect no other stream, hold their own sender back, and can be ended like any other.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
     rejected, said, seqs, soon,
 };
 
-/// As long as a text may be.
+/// The longest allowed text.
 fn long(n: usize) -> String {
     format!("{n:08}").repeat(512)
 }
@@ -22,7 +22,7 @@ fn long(n: usize) -> String {
 /// More than the windows and buffers of a stream hold.
 const FULL: usize = 64;
 
-/// Says so much that a stream which does not read has its window shut, and waits until it was delivered.
+/// Publishes enough to close the window of a stream that does not read, and waits until it was delivered.
 pub async fn fill(talker: &mut Chat) {
     for n in 0..FULL {
         talker.say("den", "bob", &long(n)).await;
@@ -30,7 +30,7 @@ pub async fn fill(talker: &mut Chat) {
     }
 }
 
-/// A stream that has not read anything of what fills its window.
+/// A stream whose window is full and unread.
 async fn unread(hub: &Hub, raw: &mut Raw) -> Call {
     let call = raw.chat("den").await;
     fill(&mut hub.chat("den").await).await;
@@ -139,7 +139,7 @@ async fn an_unread_stream_whose_connection_goes_leaves_nothing_behind() {
 async fn what_a_reset_stream_had_sent_takes_no_place_in_the_window_of_its_connection() {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
-    // A stream's window full of more messages than may be in flight; all together more than the connection's window.
+    // Each stream's window holds more messages than may be in flight; together they exceed the connection's window.
     let bytes = frames(2_000, |_| said("den", "ada", "hello"));
     assert!((32 << 10..64 << 10).contains(&bytes.len()));
     for n in 0..400 {
@@ -169,9 +169,9 @@ async fn an_unread_stream_that_half_closes_gets_everything_when_it_reads() {
     nothing_left_but(&hub, 1).await;
 }
 
-/// Sends until nothing has moved for a while; gives back how many bytes the server let through.
+/// Sends until nothing has moved for a while; returns how many bytes the server accepted.
 async fn push(request: &mut Sending, bytes: &mut Bytes) -> usize {
-    /// The server answers within a millisecond. A window that opens later makes the test weaker, and never fail.
+    /// The server answers within a millisecond. A window that opens later weakens the test, but never fails it.
     const STUCK: Duration = Duration::from_secs(2);
     let before = bytes.len();
     while !bytes.is_empty() {
@@ -181,7 +181,7 @@ async fn push(request: &mut Sending, bytes: &mut Bytes) -> usize {
     before - bytes.len()
 }
 
-/// So many messages, framed one behind the other.
+/// This many framed messages in one buffer.
 fn frames(n: usize, message: impl Fn(usize) -> ChatMessage) -> Bytes {
     let mut bytes = BytesMut::new();
     for n in 0..n {
@@ -190,10 +190,10 @@ fn frames(n: usize, message: impl Fn(usize) -> ChatMessage) -> Bytes {
     bytes.freeze()
 }
 
-/// Far more than the windows, the buffers and the messages in flight of one stream are together, and far less than 64 MiB.
+/// Far more than the windows, buffers and in-flight messages of one stream together, and far less than 64 MiB.
 const HELD: usize = 2 << 20;
 
-/// A server in which nobody lags: what is not lost here, flow control has held back.
+/// A server whose rings are too large to lag behind: what is not delivered, flow control holds back.
 async fn hub() -> Hub {
     Hub::start_with(|config| config.rooms.max_ring_batches = 1 << 15).await
 }
@@ -209,7 +209,7 @@ async fn a_sender_that_does_not_read_is_held_back_and_loses_nothing() {
     let sent = push(&mut request, &mut bytes).await;
     assert!((one..HELD).contains(&sent), "the server took {sent} bytes");
 
-    // The rest of the message that was begun, then the end.
+    // The rest of the partial message, then the end.
     let whole = sent.div_ceil(one);
     let rest = bytes.split_to(whole * one - sent);
     let finish = async {

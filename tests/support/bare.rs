@@ -1,4 +1,4 @@
-//! A client below HTTP/2: octets by hand, for what no library sends.
+//! A client that writes HTTP/2 octets by hand, for what no library sends.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ use super::soon;
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Types of frames (RFC 9113, section 6).
+/// Frame types (RFC 9113, section 6).
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const PRIORITY: u8 = 2;
@@ -30,17 +30,17 @@ pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
-/// Flags of frames.
+/// Frame flags.
 pub const NONE: u8 = 0;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// Codes of errors (section 7).
+/// Error codes (section 7).
 pub const PROTOCOL_ERROR: u32 = 1;
 pub const REFUSED_STREAM: u32 = 7;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// A frame as it goes over the wire.
+/// An encoded frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -49,15 +49,15 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a PING says that asks whether everything before it was read.
+/// The payload of a PING whose answer shows that everything before it was read.
 const LAST: &[u8] = b"all read";
 
-/// The ids that a client gives to its streams.
+/// The stream ids that a client uses.
 pub fn streams() -> impl Iterator<Item = u32> + Send {
     (1..).step_by(2)
 }
 
-/// A call's headers, as HPACK has them without a table (RFC 7541, section 6.2.2).
+/// The headers of a call, as HPACK literals without indexing (RFC 7541, section 6.2.2).
 pub fn block(path: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04];
     string(path.as_bytes(), &mut block);
@@ -68,24 +68,24 @@ pub fn block(path: &str) -> Vec<u8> {
     block
 }
 
-/// A field that enters no table.
+/// A field that is not added to the dynamic table.
 pub fn literal(name: &str, value: &[u8], block: &mut Vec<u8>) {
     block.push(0);
     string(name.as_bytes(), block);
     string(value, block);
 }
 
-/// A field that enters the dynamic table, as its newest entry.
+/// A field that becomes the newest entry of the dynamic table.
 pub fn indexed_literal(name: &str, value: &[u8], block: &mut Vec<u8>) {
     block.push(0x40);
     string(name.as_bytes(), block);
     string(value, block);
 }
 
-/// The newest entry of the dynamic table.
+/// A reference to the newest entry of the dynamic table.
 pub const NEWEST: u8 = 0x80 | 62;
 
-/// A string without Huffman's code: its length, in as many octets as it needs, and itself.
+/// A string without Huffman coding: its length, then its octets.
 fn string(text: &[u8], block: &mut Vec<u8>) {
     match u8::try_from(text.len()) {
         Ok(len @ 0..=126) => block.push(len),
@@ -102,7 +102,7 @@ fn string(text: &[u8], block: &mut Vec<u8>) {
     block.extend(text);
 }
 
-/// A frame of the server.
+/// A frame from the server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     pub kind: u8,
@@ -112,14 +112,14 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The code of a reset.
+    /// The error code of a RST_STREAM.
     pub fn code(&self) -> u32 {
         assert_eq!(self.kind, RST_STREAM, "{self:?}");
         self.payload.clone().get_u32()
     }
 }
 
-/// How a connection ended: with a code and a word, or without.
+/// How a connection ended: with GOAWAY's code and debug data, or without.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
     GoAway(u32, String),
@@ -144,7 +144,7 @@ pub struct Reader {
 }
 
 impl Bare {
-    /// Says nothing yet.
+    /// Connects without sending anything.
     pub async fn connect(address: SocketAddr) -> Self {
         let tcp = soon(TcpStream::connect(address)).await.unwrap();
         tcp.set_nodelay(true).unwrap();
@@ -152,19 +152,19 @@ impl Bare {
         Self { reader: Reader { half, read: BytesMut::new() }, writer }
     }
 
-    /// Begins HTTP/2.
+    /// Sends the HTTP/2 preface.
     pub async fn greet(address: SocketAddr) -> Self {
         let mut bare = Self::connect(address).await;
         assert!(bare.write(&[PREFACE, &frame(SETTINGS, NONE, 0, &[])].concat()).await);
         bare
     }
 
-    /// Whether the server was still there to take it.
+    /// Writes octets; returns whether the connection was still open.
     pub async fn write(&mut self, octets: &[u8]) -> bool {
         soon(self.writer.write_all(octets)).await.is_ok()
     }
 
-    /// Opens a stream for a call, and leaves it open.
+    /// Opens a stream for a call and leaves it open.
     pub async fn call(&mut self, stream: u32, path: &str) {
         assert!(self.write(&frame(HEADERS, END_HEADERS, stream, &block(path))).await);
     }
@@ -184,18 +184,18 @@ impl Bare {
         }
     }
 
-    /// Everything that was sent so far has been read.
+    /// Waits until the server has read everything sent so far.
     pub async fn flushed(&mut self) {
         assert!(self.write(&frame(PING, NONE, 0, LAST)).await);
         while self.next_on(0).await.payload != LAST {}
     }
 
-    /// How the server ends the connection.
+    /// Waits for the server to end the connection.
     pub async fn end(&mut self) -> End {
         soon(self.reader.end()).await.expect("nothing was asked")
     }
 
-    /// Writes these octets, and reads whatever is answered, until the server ends the connection. `None`: it has read all of them, and goes on.
+    /// Writes these octets and reads the answers until the server ends the connection. `None`: the server has read all of them and goes on.
     pub async fn flood(&mut self, octets: impl IntoIterator<Item = Vec<u8>>) -> Option<End> {
         let Self { reader, writer } = self;
         let write = async {
@@ -216,14 +216,14 @@ impl Bare {
         .await
     }
 
-    /// Writes, and reads nothing, for as long as the server reads; counts what was taken.
+    /// Writes without reading for as long as the server reads; returns how many octets it took.
     pub async fn push(&mut self, octets: &[u8], taken: &AtomicUsize) {
         while self.writer.write_all(octets).await.is_ok() {
             taken.fetch_add(octets.len(), Ordering::Relaxed);
         }
     }
 
-    /// Writes an octet now and then, if there are any, until the server closes the connection.
+    /// Writes an octet now and then, if any are left, until the server closes the connection.
     pub async fn drip(&mut self, octets: impl IntoIterator<Item = u8>) {
         let Self { reader, writer } = self;
         let drip = async {
@@ -251,7 +251,7 @@ impl Reader {
             if let Some(frame) = self.cut() {
                 return Some(frame);
             }
-            // Closed, in whatever way.
+            // Closed by FIN or RST.
             if self.half.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
                 return None;
             }
@@ -268,12 +268,12 @@ impl Reader {
         Some(Frame { kind, flags, stream, payload: self.read.split_to(len).freeze() })
     }
 
-    /// The end of the connection, or nothing when the last PING is answered.
+    /// The end of the connection, or `None` once the last PING is answered.
     async fn end(&mut self) -> Option<End> {
         while let Some(frame) = self.next().await {
             match frame.kind {
                 GOAWAY => {
-                    // Behind the last stream.
+                    // After the last stream.
                     let (mut code, word) = frame.payload[4..].split_at(4);
                     return Some(End::GoAway(code.get_u32(), String::from_utf8_lossy(word).into()));
                 }

@@ -1,4 +1,4 @@
-//! Authorities and certificates of the tests' own, and clients that use them.
+//! Certificate authorities and certificates for the tests, and clients that use them.
 
 use std::{
     fs, io,
@@ -64,7 +64,7 @@ impl Authority {
         self.sign(&client(name))
     }
 
-    /// Good until yesterday.
+    /// A client certificate that expired yesterday.
     pub fn expired(&self, name: &str) -> Pair {
         let mut params = client(name);
         params.not_after = (SystemTime::now() - DAY).into();
@@ -77,7 +77,7 @@ impl Authority {
     }
 }
 
-/// Signed by nobody else.
+/// Self-signed.
 pub fn self_signed(name: &str) -> Pair {
     let key = KeyPair::generate().unwrap();
     Pair { cert: client(name).self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
@@ -96,7 +96,7 @@ fn client(name: &str) -> CertificateParams {
     params
 }
 
-/// The files of a server.
+/// The TLS files of a server.
 pub struct Files(TempDir);
 
 impl Files {
@@ -111,7 +111,7 @@ impl Files {
         fs::write(self.path("key"), &server.key).unwrap();
     }
 
-    /// Of these files, from now on, clients need a certificate of this authority.
+    /// Requires a client certificate of this authority from now on.
     pub fn replace_authority(&self, authority: &Authority) {
         fs::write(self.path("ca"), authority.pem()).unwrap();
     }
@@ -128,7 +128,7 @@ impl Files {
         }
     }
 
-    /// For one in its own.
+    /// For a server in a process of its own.
     pub fn arguments(&self) -> Vec<String> {
         let flags = [("--tls-cert", "cert"), ("--tls-key", "key"), ("--tls-client-ca", "ca")];
         let there = flags.into_iter().filter(|(_, name)| self.path(name).exists());
@@ -136,12 +136,12 @@ impl Files {
     }
 }
 
-/// What a client trusts and shows.
+/// The TLS configuration of a client: the authorities that it trusts and its certificate.
 pub fn trusting(authority: &Authority, shows: Option<&Pair>) -> Arc<ClientConfig> {
     speaking(authority, shows, ALL_VERSIONS, &[])
 }
 
-/// The same with these versions of TLS, and these protocols above it.
+/// The same with these TLS versions and ALPN protocols.
 pub fn speaking(
     authority: &Authority,
     shows: Option<&Pair>,
@@ -171,7 +171,7 @@ pub async fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Res
     soon(TlsConnector::from(Arc::clone(config)).connect("localhost".try_into().unwrap(), stream)).await
 }
 
-/// Asks over a connection of its own, which then ends as it should, or fails. (With TLS 1.3 a client hears only behind its handshake that it
+/// Makes a call over its own connection, then closes it. (With TLS 1.3 a client learns only after its handshake that it
 /// is refused.)
 pub async fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<()> {
     let mut stream = connect(address, config).await?;
@@ -189,7 +189,7 @@ pub async fn client_of(address: &str, ca: &str, shows: Option<&Pair>) -> Result<
     Ok(UserServiceClient::new(channel_of(address, ca, shows).await?))
 }
 
-/// The connection of one.
+/// The connection of an ordinary client.
 pub async fn channel_of(address: &str, ca: &str, shows: Option<&Pair>) -> Result<Channel, Error> {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
     if let Some(Pair { cert, key }) = shows {

@@ -1,4 +1,4 @@
-//! What the servers of the tests log, kept for `scripts/test logs`: it searches all of it for the secrets and texts that the tests used.
+//! Keeps the logs of the test servers for `scripts/test logs`, which searches them for the secrets and texts that the tests used.
 
 use std::{
     collections::HashSet,
@@ -16,13 +16,13 @@ use tokio::{
 };
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// As much as the hub can say, and what the libraries say to everybody.
+/// Everything that the hub can log, and what libraries log by default.
 pub const LEVEL: &str = "info,rialto=trace";
 
-/// Below this, a text stands in a log by chance.
+/// A shorter text may be in a log by chance.
 const SHORTEST: usize = 12;
 
-/// Where the logs and the texts of this run of the tests are.
+/// The folder with the logs and texts of this test run.
 fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("logs");
     fs::create_dir_all(&folder).unwrap();
@@ -43,7 +43,7 @@ pub fn keep() {
     });
 }
 
-/// Keeps what a server logs that is a process of its own, and shows it.
+/// Keeps the log of a server in its own process, and returns it.
 pub fn of_process(log: ChildStderr) -> (watch::Receiver<String>, JoinSet<()>) {
     let (kept, shown) = watch::channel(String::new());
     let mut file = file("log");
@@ -61,11 +61,11 @@ pub fn of_process(log: ChildStderr) -> (watch::Receiver<String>, JoinSet<()>) {
     (shown, logging)
 }
 
-/// Nobody may log this.
+/// Registers a secret that must not be logged.
 pub fn is_said(text: &str) {
     static SAID: LazyLock<Mutex<(HashSet<String>, File)>> =
         LazyLock::new(|| Mutex::new((HashSet::new(), file("texts"))));
-    // Padding says nothing, and a line is one text.
+    // Padding carries no information, and each line is one text.
     let is_told_apart =
         text.len() >= SHORTEST && !text.contains('\n') && text.bytes().any(|byte| byte != text.as_bytes()[0]);
     let mut said = SAID.lock().unwrap();

@@ -1,4 +1,4 @@
-//! What the tests share: a server, clients of it, and ways to wait that are no sleeps.
+//! Shared by the tests: a server, its clients, and ways to wait without sleeping.
 
 pub mod bare;
 pub mod certs;
@@ -30,7 +30,7 @@ use tonic::{
 
 pub type Client = UserServiceClient<Channel>;
 
-/// No wait of a test takes longer, unless something is broken.
+/// The limit of every wait; only a broken test reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for something that must happen.
@@ -49,12 +49,12 @@ impl Hub {
         Self::start_with(|_| {}).await
     }
 
-    /// With settings of the test's own.
+    /// Starts it with changed settings.
     pub async fn start_with(adjust: impl FnOnce(&mut Config)) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), adjust).await
     }
 
-    /// On the data of a server before.
+    /// Starts it on the data of an earlier server.
     pub async fn start_in(folder: TempDir, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config =
             Config { listen: "127.0.0.1:0".parse().unwrap(), data: folder.path().into(), ..Config::default() };
@@ -77,7 +77,7 @@ impl Hub {
         client(&self.address().to_string()).await
     }
 
-    /// A Chat stream in these rooms (as the metadata names them) on a connection of its own, once its joins hold.
+    /// Opens a Chat stream in these rooms (as the metadata names them) on its own connection; it has joined when this returns.
     pub async fn chat(&self, rooms: &str) -> Chat {
         Chat::open(&mut self.client().await, Some(rooms)).await.unwrap()
     }
@@ -94,7 +94,7 @@ impl Hub {
         self.server.metrics()
     }
 
-    /// Waits until the server holds what it should.
+    /// Waits until the server's counts satisfy the condition.
     pub async fn counts_become(&self, wanted: impl Fn(&Counts) -> bool) -> Counts {
         let reached = async {
             loop {
@@ -111,13 +111,13 @@ impl Hub {
         }
     }
 
-    /// Ends it in the orderly way, and gives its data back.
+    /// Shuts it down and returns its data folder. Panics if an actor has failed.
     pub async fn shutdown(self) -> TempDir {
         soon(self.server.shutdown()).await.unwrap();
         self.folder
     }
 
-    /// Drops it without a word.
+    /// Drops it without a shutdown.
     pub fn drop_server(self) -> TempDir {
         self.folder
     }
@@ -135,7 +135,7 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// Opens a stream; it is in its rooms when this returns. `None`: without the metadata.
+    /// Opens a stream; it has joined its rooms when this returns. `None` omits the metadata.
     pub async fn open(client: &mut Client, rooms: Option<&str>) -> Result<Self, Status> {
         let (sender, messages) = mpsc::channel(16);
         let mut request = Request::new(ReceiverStream::new(messages));
@@ -150,7 +150,7 @@ impl Chat {
         Self { sender: Some(sender), receiver }
     }
 
-    /// A stream that somebody else sends on, or nobody.
+    /// The receiving side of a stream.
     pub fn listening(receiver: Streaming<ChatMessage>) -> Self {
         Self { sender: None, receiver }
     }
@@ -163,7 +163,7 @@ impl Chat {
         self.send(said(room, user_id, text)).await;
     }
 
-    /// The two halves, for those who use both at once.
+    /// The two halves, to use them at the same time.
     pub fn split(mut self) -> (mpsc::Sender<ChatMessage>, Streaming<ChatMessage>) {
         (self.sender.take().unwrap(), self.receiver)
     }
@@ -172,7 +172,7 @@ impl Chat {
         self.sender = None;
     }
 
-    /// The next message, event or not.
+    /// The next message, which may be an event.
     pub async fn next(&mut self) -> ChatMessage {
         soon(self.receiver.message()).await.unwrap().expect("the stream ended too early")
     }
@@ -210,7 +210,7 @@ pub fn keyed(room: &str, user_id: &str, id: &str, text: &str) -> ChatMessage {
     ChatMessage { id: id.into(), ..said(room, user_id, text) }
 }
 
-/// The `rejected` of a message, which it must be.
+/// The `rejected` event of a message, which must be one.
 pub fn rejected(message: &ChatMessage) -> &rialto::proto::user::Rejected {
     match &message.event {
         Some(Event::Rejected(rejected)) => rejected,
@@ -218,7 +218,7 @@ pub fn rejected(message: &ChatMessage) -> &rialto::proto::user::Rejected {
     }
 }
 
-/// It says that the server is shutting down, and when to come back.
+/// Whether the message is `draining`, with the time to reconnect.
 pub fn is_draining(message: &ChatMessage) -> bool {
     match &message.event {
         Some(Event::Draining(draining)) => {

@@ -1,4 +1,4 @@
-//! The real binary in a process of its own, for what only a process can show: signals, and dying.
+//! The real binary in its own process, for signals and kills.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -22,7 +22,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Serves on a free port and this folder; it listens when this returns.
+    /// Serves this folder on a free port; it listens when this returns.
     pub async fn serve(data: &Path) -> Self {
         Self::serve_with(data, &[]).await
     }
@@ -32,7 +32,7 @@ impl Process {
         Self::start(Command::new(BINARY), data, args).await
     }
 
-    /// The same, with so many descriptors at most.
+    /// The same with a limit on open descriptors.
     pub async fn serve_with_descriptors(most: usize, data: &Path, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), BINARY]);
@@ -58,13 +58,13 @@ impl Process {
         Self { child, lines, log, _logging: logging, address: address.to_owned() }
     }
 
-    /// Waits for a line of the log with this in it.
+    /// Waits until a line of the log contains this text.
     pub async fn logged(&mut self, what: &str) {
         let has_it = |log: &String| log.contains(what);
         assert!(soon(self.log.wait_for(has_it)).await.is_ok(), "the log ended without {what:?}");
     }
 
-    /// What was logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.log.borrow().clone()
     }
@@ -73,12 +73,12 @@ impl Process {
         &self.address
     }
 
-    /// Bytes of memory that it has now, where the system tells.
+    /// Its current memory in bytes, where the system reports it.
     pub fn memory(&self) -> Option<u64> {
         self.status("VmRSS:")
     }
 
-    /// The most that it ever had.
+    /// Its peak memory in bytes, where the system reports it.
     pub fn peak_memory(&self) -> Option<u64> {
         self.status("VmHWM:")
     }
@@ -90,20 +90,20 @@ impl Process {
         Some(kib * 1024)
     }
 
-    /// Time that its threads were running, where the system tells.
+    /// CPU time of all its threads, where the system reports it.
     pub fn processor_time(&self) -> Option<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
-        // What is behind its name, which may have spaces: of these, the 12th and 13th are ticks of 10 ms.
+        // The fields after its name, which may contain spaces: the 12th and 13th are ticks of 10 ms.
         let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
         Some(Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()))
     }
 
-    /// SIGKILL: no goodbye.
+    /// Sends SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM, and what it ends with.
+    /// Sends SIGTERM and waits; returns the exit status.
     pub async fn terminate(mut self) -> std::process::ExitStatus {
         self.signal("TERM").await;
         let status = soon(self.child.wait()).await.unwrap();

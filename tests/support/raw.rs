@@ -1,4 +1,4 @@
-//! A client below gRPC: it frames, resets, withholds and breaks off by hand, which no gRPC library does for it.
+//! A client below gRPC that frames, resets, withholds and cuts off messages by hand, as no gRPC library would.
 
 use std::{future::poll_fn, net::SocketAddr, pin::pin};
 
@@ -39,7 +39,7 @@ impl Raw {
         Self::over(soon(TcpStream::connect(address)).await.unwrap(), address).await
     }
 
-    /// When it ends, TCP ends with a RST and not a FIN.
+    /// The same, but when dropped, TCP ends with RST instead of FIN.
     pub async fn connect_abrupt(address: SocketAddr) -> Self {
         let stream = soon(TcpStream::connect(address)).await.unwrap();
         stream.set_zero_linger().unwrap();
@@ -52,7 +52,7 @@ impl Raw {
         Self::over_with(Builder::new().initial_window_size(window), stream, address).await
     }
 
-    /// On a connection that is there already.
+    /// Uses an existing TCP connection.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, address: SocketAddr) -> Self {
         Self::over_with(&mut Builder::new(), stream, address).await
     }
@@ -62,7 +62,7 @@ impl Raw {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         address: SocketAddr,
     ) -> Self {
-        // A stream that is not read must not hold the others of its connection.
+        // An unread stream must not hold up the others of its connection.
         let handshake = settings.initial_connection_window_size(8 << 20).handshake(stream);
         let (requests, mut connection) = soon(handshake).await.unwrap();
         let pings = connection.ping_pong().unwrap();
@@ -72,13 +72,13 @@ impl Raw {
         Self { requests, pings, address, awake, driver }
     }
 
-    /// Begins a call; the server has its headers soon.
+    /// Starts a call by sending its headers.
     pub async fn call(&mut self, path: &str, rooms: Option<&str>) -> Call {
         let rooms = rooms.map(|rooms| ("rialto-rooms", rooms));
         self.call_at(&self.address.to_string(), path, rooms).await
     }
 
-    /// The same under another name of the server, and with another header.
+    /// The same with another server name and an additional header.
     pub async fn call_at(&mut self, authority: &str, path: &str, header: Option<(&str, &str)>) -> Call {
         let mut request = Request::builder()
             .method(Method::POST)
@@ -96,27 +96,27 @@ impl Raw {
         }
     }
 
-    /// A Chat stream that is in these rooms when this returns.
+    /// Opens a Chat stream that has joined these rooms when this returns.
     pub async fn chat(&mut self, rooms: &str) -> Call {
         let mut call = self.call(CHAT, Some(rooms)).await;
         call.response.opened().await;
         call
     }
 
-    /// The server has read everything that was sent so far and that its windows let through.
+    /// Waits until the server has read everything that its windows let through so far.
     pub async fn flushed(&mut self) {
-        // The first may overtake what is queued; the second is written behind it.
+        // The first PING may overtake queued data; the second is written after it.
         for _ in 0..2 {
             soon(self.pings.ping(Ping::opaque())).await.unwrap();
         }
     }
 
-    /// Neither reads nor writes any more, but keeps TCP open.
+    /// Stops reading and writing, but keeps TCP open.
     pub fn freeze(&self) {
         self.awake.send_replace(false);
     }
 
-    /// Closes TCP without a word of HTTP/2.
+    /// Closes TCP without GOAWAY.
     pub async fn hang_up(mut self) {
         soon(self.driver.shutdown()).await;
     }
@@ -141,7 +141,7 @@ async fn drive(connection: Connection<impl AsyncRead + AsyncWrite + Unpin>, mut 
     }
 }
 
-/// One call, in its two halves. Both dropped, it is reset with CANCEL.
+/// One call with its two halves. Dropping both resets it with CANCEL.
 pub struct Call {
     pub request: Sending,
     pub response: Receiving,
@@ -150,12 +150,12 @@ pub struct Call {
 pub struct Sending(SendStream<Bytes>);
 
 impl Sending {
-    /// Sends a whole message when the server's windows let it through.
+    /// Sends a whole message, waiting for the server's windows.
     pub async fn say(&mut self, message: &impl Message) {
         self.write(framed(message)).await;
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub async fn write(&mut self, mut bytes: Bytes) {
         while bytes.has_remaining() {
             let room = soon(self.window(bytes.len())).await;
@@ -163,7 +163,7 @@ impl Sending {
         }
     }
 
-    /// Waits for a place in the server's windows.
+    /// Waits for capacity in the server's windows.
     pub async fn window(&mut self, wanted: usize) -> usize {
         self.0.reserve_capacity(wanted);
         while self.0.capacity() == 0 {
@@ -227,12 +227,12 @@ impl Receiving {
         }
     }
 
-    /// The next message, `None` where the messages end, or the reset. Only this opens the window again.
+    /// The next message, `None` after the last, or the reset. Only this call opens the window again.
     pub async fn read<M: Message + Default>(&mut self) -> Result<Option<M>, h2::Error> {
         Ok(self.frame().await?.map(|frame| M::decode(frame).unwrap()))
     }
 
-    /// The same as it was encoded.
+    /// The next message, still encoded.
     pub async fn frame(&mut self) -> Result<Option<Bytes>, h2::Error> {
         Ok(self.flagged().await?.map(|(flag, frame)| {
             assert_eq!(flag, 0, "not compressed");
@@ -240,7 +240,7 @@ impl Receiving {
         }))
     }
 
-    /// The same as it was sent, with its first byte.
+    /// The next message, still encoded, with its compression flag.
     pub async fn flagged(&mut self) -> Result<Option<(u8, Bytes)>, h2::Error> {
         loop {
             if let Some(frame) = unframed(&mut self.read) {
@@ -269,7 +269,7 @@ impl Receiving {
         }
     }
 
-    /// The same without the messages, whatever they are.
+    /// The same, discarding the messages.
     pub async fn end(&mut self) -> Result<Status, h2::Error> {
         while self.read::<()>().await?.is_some() {}
         self.status().await

@@ -1,4 +1,4 @@
-//! Entering rooms at a place, in either of the two ways.
+//! Joining rooms at a position, by Chat or by Subscribe.
 
 use rialto::proto::{
     rialto::v1::{Position, SubscribeRequest, chat_service_client::ChatServiceClient},
@@ -10,7 +10,7 @@ use tonic::{Request, Status, Streaming, transport::Channel};
 
 use super::rooms;
 
-/// How rooms are entered.
+/// The two ways to join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Chat,
@@ -18,20 +18,20 @@ pub enum Way {
 }
 
 impl Way {
-    /// One half of everyone takes the one, one the other.
+    /// Alternates between the two ways.
     pub fn of(n: usize) -> Self {
         if n.is_multiple_of(2) { Self::Chat } else { Self::Subscribe }
     }
 }
 
-/// A stream that listens.
+/// A receiving stream.
 pub struct Listening {
     pub receiver: Streaming<ChatMessage>,
-    /// Open, so that the stream goes on.
+    /// Kept open so that the stream continues.
     _sender: Option<mpsc::Sender<ChatMessage>>,
 }
 
-/// Enters these rooms.
+/// Joins these rooms.
 pub async fn enter(channel: &Channel, way: Way, wanted: Vec<(String, Join)>) -> Result<Listening, Status> {
     match way {
         Way::Chat => {

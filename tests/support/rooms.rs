@@ -1,10 +1,10 @@
-//! Rooms that are entered and left while a stream runs.
+//! Joining and leaving rooms on a running stream.
 
 use rialto::proto::user::{ChatMessage, Gap, Join, Joined, Leave, Typing, chat_message::Event};
 
 use super::{Chat, Hub};
 
-/// An event of a client, or of the server.
+/// A message with an event, from a client or from the server.
 pub fn event(room: &str, event: Event) -> ChatMessage {
     ChatMessage { room: room.into(), event: Some(event), ..ChatMessage::default() }
 }
@@ -13,7 +13,7 @@ pub fn join(room: &str, join: Join) -> ChatMessage {
     event(room, Event::Join(join))
 }
 
-/// The same by somebody.
+/// The same from a user.
 pub fn join_as(user_id: &str, room: &str, how: Join) -> ChatMessage {
     ChatMessage { user_id: user_id.into(), ..join(room, how) }
 }
@@ -26,7 +26,7 @@ pub fn typing(room: &str, user_id: &str) -> ChatMessage {
     ChatMessage { user_id: user_id.into(), ..event(room, Event::Typing(Typing {})) }
 }
 
-/// A join that begins with what comes.
+/// A join for live messages only.
 pub fn live() -> Join {
     Join::default()
 }
@@ -36,12 +36,12 @@ pub fn after(seq: u64, epoch: &str) -> Join {
     Join { after_seq: Some(seq), epoch: epoch.into(), ..Join::default() }
 }
 
-/// A join that begins with the last messages.
+/// A join with the last messages as history.
 pub fn last(history: u32) -> Join {
     Join { history, ..Join::default() }
 }
 
-/// A join that is told who is there.
+/// A join with presence.
 pub fn with_presence() -> Join {
     Join { presence: true, ..Join::default() }
 }
@@ -50,7 +50,7 @@ pub fn gap(room: &str, from_seq: u64, to_seq: u64) -> ChatMessage {
     event(room, Event::Gap(Gap { from_seq, to_seq }))
 }
 
-/// The `joined` that it must be.
+/// The `joined` event of a message, which must be one.
 pub fn joined(message: &ChatMessage) -> &Joined {
     match &message.event {
         Some(Event::Joined(joined)) => joined,
@@ -69,7 +69,7 @@ pub fn is_left(message: &ChatMessage) -> bool {
 }
 
 impl Chat {
-    /// Joins; nothing else may come before the answer.
+    /// Joins a room; no other message may precede the answer.
     pub async fn join(&mut self, room: &str, how: Join) -> Joined {
         self.join_as("", room, how).await
     }
@@ -81,7 +81,7 @@ impl Chat {
         joined(&answer).clone()
     }
 
-    /// Leaves; gives back what came before the answer.
+    /// Leaves a room; returns what came before the answer.
     pub async fn leave(&mut self, room: &str) -> Vec<ChatMessage> {
         self.send(leave(room)).await;
         let mut before = Vec::new();
@@ -95,7 +95,7 @@ impl Chat {
         }
     }
 
-    /// What comes up to the end of the stream, which ends with OK because it half-closes now.
+    /// Half-closes the stream; returns everything up to its end, which must be OK.
     pub async fn finish(&mut self) -> Vec<ChatMessage> {
         self.half_close();
         let (messages, end) = self.rest().await;
@@ -110,7 +110,7 @@ impl Hub {
         self.chat("").await.join("any", live()).await.epoch
     }
 
-    /// So many messages in a room, said and heard.
+    /// Publishes this many messages in a room and waits for them.
     pub async fn filled(&self, room: &str, n: usize) -> Vec<ChatMessage> {
         let (sender, mut receiver) = self.chat(room).await.split();
         let say = async {

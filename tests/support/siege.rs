@@ -1,4 +1,4 @@
-//! What must hold under every attack: somebody else is served meanwhile, nothing changes, and memory stays bounded.
+//! What must hold under every attack: a bystander is served meanwhile, nothing changes, and memory stays bounded.
 
 use std::{
     net::SocketAddr,
@@ -22,14 +22,14 @@ use super::{
 
 const MIB: u64 = 1024 * 1024;
 
-/// What the bystander needs: pages of the database, users, its connection.
+/// Memory that the bystander needs: database pages, users, its connection.
 const BYSTANDER: u64 = 6 * MIB;
 
-/// A server in a process of its own, and a bystander with a connection of its own who uses it all the time.
+/// A server in its own process, and a bystander that calls it continuously on its own connection.
 pub struct Siege {
     pub server: Process,
     _folder: TempDir,
-    /// The bystander's, where the server asks for one.
+    /// The bystander's token, where the server requires one.
     token: Option<String>,
     /// Bytes of memory before the attack.
     before: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Siege {
     was_served: bool,
 }
 
-/// What the bystander did, all of which must be found afterwards.
+/// What the bystander did; all of it must be found afterwards.
 struct Done {
     usernames: Vec<String>,
     seq: u64,
@@ -51,14 +51,14 @@ impl Siege {
         Self::begin_with(&[]).await
     }
 
-    /// With settings, as `NAME=VALUE`.
+    /// Starts it with settings, as `NAME=VALUE`.
     pub async fn begin_with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Process::serve_with(folder.path(), &args(settings)).await;
         Self::of(server, folder, None).await
     }
 
-    /// The same on a server that asks for tokens, and counts nobody's calls.
+    /// The same on a server that requires tokens and has no rate limits.
     pub async fn begin_with_tokens(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let uncounted =
@@ -68,7 +68,7 @@ impl Siege {
         Self::of(server, folder, Some(token)).await
     }
 
-    /// With so many descriptors at most.
+    /// Starts it with a limit on open descriptors.
     pub async fn begin_with_descriptors(most: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = Process::serve_with_descriptors(most, folder.path(), &[]).await;
@@ -98,13 +98,13 @@ impl Siege {
 
     /// Waits until the bystander has been served in a round that began after this call.
     pub async fn serves_others(&mut self) {
-        // One may be on its way.
+        // A round may be in progress.
         let round = *self.rounds.borrow() + 2;
         self.wait_for_round(round).await;
         self.was_served = true;
     }
 
-    /// Repeats the attack until the bystander has been served beside it.
+    /// Repeats the attack until the bystander has been served during it.
     pub async fn repeat<T>(&mut self, mut attack: impl AsyncFnMut() -> T) -> Vec<T> {
         let round = *self.rounds.borrow() + 2;
         let mut outcomes = Vec::new();
@@ -120,22 +120,22 @@ impl Siege {
         soon(self.rounds.wait_for(|done| *done >= round)).await.expect("the bystander gave up");
     }
 
-    /// The bystander does nothing from here on.
+    /// Stops the bystander.
     pub fn leave_alone(&self) {
         self.enough.send_replace(true);
     }
 
-    /// Bytes by which the process has grown at most, where the system tells.
+    /// The most bytes by which the process has grown, where the system reports it.
     pub fn grown(&self) -> Option<u64> {
         Some(self.server.peak_memory()?.saturating_sub(self.before?))
     }
 
-    /// The attack changed nothing, and cost so many bytes of memory at most, beside what the bystander needs.
+    /// Asserts that the attack changed nothing and cost at most this much memory, beyond what the bystander needs.
     pub async fn withstood(self, attack: &str, most: u64) {
         self.withstood_but(attack, most, 0).await;
     }
 
-    /// The same, but that it made so many rooms, as it may.
+    /// The same, but the attack may have created this many rooms.
     pub async fn withstood_but(self, attack: &str, most: u64, rooms: usize) {
         assert!(self.was_served, "nobody looked whether others are served");
         self.leave_alone();
@@ -166,7 +166,7 @@ fn args<'a>(settings: &[&'a str]) -> Vec<&'a str> {
 
 const ROOM: &str = "bystanders";
 
-/// Creates a user, looks at it, and says so and hears it, again and again.
+/// Repeatedly creates a user, reads it, publishes its name and receives the message.
 async fn stand_by(mut by: By, is_anybody: bool, told: watch::Sender<u64>, mut until: watch::Receiver<bool>) -> Done {
     let mut chat = Chat::open_by(&mut by, ROOM).await.unwrap();
     let mut done = Done { usernames: Vec::new(), seq: 0, longest: Duration::ZERO };
@@ -185,7 +185,7 @@ async fn stand_by(mut by: By, is_anybody: bool, told: watch::Sender<u64>, mut un
         done.seq = heard.seq;
         done.usernames.push(username);
         told.send_modify(|rounds| *rounds += 1);
-        // Not to be an attack itself.
+        // Paced, so that the bystander is no attack itself.
         _ = tokio::time::timeout(Duration::from_millis(10), until.wait_for(|enough| *enough)).await;
     }
     done

@@ -1,16 +1,16 @@
-//! How large the heavy tests are: short by default, so that everyone runs them; `scripts/test --help` names the long ones.
+//! The sizes of the heavy tests: small by default; `scripts/test --help` names the long variants.
 
-/// Times that the server is killed.
+/// How often the server is killed.
 pub fn kills() -> usize {
     size("RIALTO_TEST_KILLS", 5)
 }
 
-/// Messages that go past a reader that has stopped.
+/// Messages that pass a reader that has stopped.
 pub fn slow_reader() -> usize {
     size("RIALTO_TEST_SLOW_READER", 200_000)
 }
 
-/// Clients that come back at once.
+/// Clients that resume at once.
 pub fn storm() -> usize {
     size("RIALTO_TEST_STORM", 2_000)
 }

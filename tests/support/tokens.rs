@@ -1,4 +1,4 @@
-//! Hubs that ask for tokens, and tokens: good ones, and such that an attacker would make.
+//! Hubs that require tokens, and tokens: valid ones, and forged ones.
 
 use std::{
     path::Path,
@@ -30,11 +30,11 @@ use tonic::{
 
 use super::{Chat, Hub, soon, wire::connection};
 
-/// What every user of the tests logs in with. A search through the logs looks for it.
+/// The password of every test user. `scripts/test logs` searches the logs for it.
 pub const PASSWORD: &str = "canary-correct-horse";
 
 impl Hub {
-    /// A server that asks for tokens.
+    /// A server that requires tokens.
     pub async fn with_tokens(adjust: impl FnOnce(&mut Config)) -> Self {
         Self::start_with(|config| {
             config.auth.mode = AuthMode::Token;
@@ -43,22 +43,22 @@ impl Hub {
         .await
     }
 
-    /// The key with which the server signs.
+    /// The server's signing key.
     pub fn key(&self) -> KeyPair {
         key(self.folder())
     }
 
-    /// A token as the server signs them, with other claims or header fields.
+    /// A token signed by the server's key, with changed claims or header fields.
     pub fn forge(&self, adjust: impl FnOnce(&mut Header, &mut Value)) -> String {
         forge(&self.key(), Algorithm::EdDSA, adjust)
     }
 
-    /// The token of an operator who may do everything.
+    /// The token of an operator with all rights.
     pub fn admin(&self) -> String {
         admin(self.folder())
     }
 
-    /// The same for an hour, or less, for a user of this server.
+    /// A token for a user of this server that expires after this time.
     pub fn token_of(&self, user: &User, expires_in: i64) -> String {
         self.forge(|_, claims| {
             claims["sub"] = json!(user.id);
@@ -66,17 +66,17 @@ impl Hub {
         })
     }
 
-    /// Everything with a token on a connection of its own.
+    /// Clients that send a token, on their own connection.
     pub async fn by(&self, token: &str) -> By {
         By::over(connection(self.address()).await, Some(token))
     }
 
-    /// The same without one.
+    /// The same without a token.
     pub async fn by_nobody(&self) -> By {
         By::over(connection(self.address()).await, None)
     }
 
-    /// A new user, who has the [`PASSWORD`] and an address for mail.
+    /// Creates a user with the [`PASSWORD`] and an email address.
     pub async fn user(&self, name: &str) -> User {
         self.by(&self.admin()).await.create(name).await.unwrap()
     }
@@ -109,7 +109,7 @@ pub struct By {
 
 pub type Shown = InterceptedService<Channel, Show>;
 
-/// Shows a token with each call.
+/// Sends a token with each call.
 #[derive(Clone)]
 pub struct Show(Option<AsciiMetadataValue>);
 
@@ -144,18 +144,18 @@ impl By {
     }
 }
 
-/// The key with which a server on this folder signs.
+/// The signing key of a server on this folder.
 pub fn key(folder: &Path) -> KeyPair {
     KeyPair::from_pem(&std::fs::read_to_string(folder.join("token-key.pem")).unwrap()).unwrap()
 }
 
-/// A token for such a server of an operator who may do everything.
+/// The token of an operator with all rights, for a server on this folder.
 pub fn admin(folder: &Path) -> String {
     forge(&key(folder), Algorithm::EdDSA, |_, claims| claims["roles"] = json!(["admin"]))
 }
 
 impl Chat {
-    /// A stream of this caller, once it is in its rooms.
+    /// Opens a stream of this caller; it has joined its rooms when this returns.
     pub async fn open_by(by: &mut By, rooms: &str) -> Result<Self, Status> {
         let (sender, messages) = mpsc::channel(16);
         let mut request = Request::new(ReceiverStream::new(messages));
@@ -164,7 +164,7 @@ impl Chat {
     }
 }
 
-/// A file for its owner alone, as secrets are.
+/// Writes a file that only its owner can read.
 pub fn write_private(file: &Path, content: &str) {
     std::fs::write(file, content).unwrap();
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -175,7 +175,7 @@ pub fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
-/// A token that is good for an hour, but for what is adjusted.
+/// A token that is valid for an hour, unless `adjust` changes it.
 pub fn forge(key: &KeyPair, algorithm: Algorithm, adjust: impl FnOnce(&mut Header, &mut Value)) -> String {
     let mut claims =
         json!({ "iss": "rialto", "aud": "rialto", "sub": "operator:test", "exp": now() + 3600, "iat": now() });

@@ -1,4 +1,4 @@
-//! Calls as bytes, for what no generated client sends, and errors as a client reads them.
+//! Calls with raw bytes, for what no generated client sends, and errors as clients decode them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use super::soon;
 
-/// What a program reads from an error of section 3.
+/// The machine-readable parts of an error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     pub code: Code,
@@ -66,12 +66,12 @@ impl Refusal {
     }
 }
 
-/// A connection, for clients that share it.
+/// A connection that several clients share.
 pub async fn connection(address: std::net::SocketAddr) -> Channel {
     soon(Endpoint::from_shared(format!("http://{address}")).unwrap().connect()).await.unwrap()
 }
 
-/// A message as it is framed on the wire.
+/// A framed message.
 pub fn frame(message: &impl Message) -> Bytes {
     framed(0, &message.encode_to_vec())
 }
@@ -85,7 +85,7 @@ pub fn framed(flag: u8, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The frame of a message, with a byte that is in no UTF-8 for each `?`.
+/// The frame of a message, with an invalid UTF-8 byte in place of each `?`.
 pub fn not_utf8(message: &impl Message) -> Bytes {
     let mut payload = message.encode_to_vec();
     payload.iter_mut().filter(|byte| **byte == b'?').for_each(|byte| *byte = 0xff);
@@ -110,7 +110,7 @@ where
     }
 }
 
-/// A Chat stream in the room `den` that is sent frames.
+/// Opens a Chat stream in the room `den` and sends it these frames.
 pub struct RawChat {
     frames: mpsc::Sender<Bytes>,
     pub chat: super::Chat,

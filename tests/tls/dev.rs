@@ -1,4 +1,4 @@
-//! `rialto cert --dev`: what it makes is good, and what is there stays.
+//! `rialto cert --dev` makes working certificates and does not overwrite files.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Whom a certificate names, and whom a token names: the same, or nobody gets in.
+//! The names in a client's certificate and in its token must be the same.
 
 use rialto::{
     config::{AuthMode, Config},
@@ -85,7 +85,7 @@ async fn a_token_is_good_only_with_the_certificate_of_whom_it_names() {
     }
     let names = by_operator.users.list_users(ListUsersRequest::default()).await.unwrap().into_inner();
     assert_eq!(tokio_stream::StreamExt::collect::<Vec<_>>(names).await.len(), 2, "nobody else is there");
-    // A certificate alone is not enough, and it is needed to log in.
+    // A certificate alone is not enough, and a login needs one.
     let missing = publish(&mut mutual.by(&adas, None).await, "").await.unwrap_err();
     assert_eq!(Refusal::of(&missing), Refusal::new(Code::Unauthenticated, "TOKEN_MISSING"));
     let login = LoginRequest { username: "ada".into(), password: PASSWORD.into() };

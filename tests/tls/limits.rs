@@ -1,4 +1,4 @@
-//! Handshakes that do not come to an end, and connections that are too many.
+//! Handshakes that never finish, and too many connections.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ use crate::support::{
 /// Sockets at once.
 const SLOW: usize = 2_000;
 
-/// Waits until the server has closed it, in whatever way.
+/// Waits until the server has closed it, by FIN or RST.
 async fn closed(socket: &mut TcpStream) {
     while soon(socket.read(&mut [0; 64])).await.is_ok_and(|read| read > 0) {}
 }
@@ -84,7 +84,7 @@ async fn slow_handshakes_are_cut_off_and_hold_up_nobody() {
     process.kill().await;
 }
 
-/// The server lets it in, and asks for a first byte.
+/// Connects; the server accepts it and waits for its first byte.
 async fn is_let_in(socket: &mut TcpStream) -> bool {
     _ = socket.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     soon(socket.read(&mut [0; 512])).await.is_ok_and(|read| read > 0)

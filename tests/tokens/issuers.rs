@@ -1,4 +1,4 @@
-//! Tokens of other issuers: by the keys that they publish, or by a shared secret.
+//! Tokens of other issuers, verified by their published keys or by a shared secret.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -41,7 +41,7 @@ pub(super) struct Publisher {
 
 #[derive(Default)]
 struct Shared {
-    /// The whole answer.
+    /// The whole HTTP answer.
     answer: Mutex<String>,
     asked: AtomicUsize,
     /// Requests wait for an answer.
@@ -121,7 +121,7 @@ pub(super) fn issued(key: &KeyPair, algorithm: Algorithm, adjust: impl FnOnce(&m
     })
 }
 
-/// Whether a token is good; if not, why.
+/// Whether a token is accepted; if not, the reason.
 async fn shown(hub: &Hub, token: &str) -> Result<(), Status> {
     hub.by(token).await.users.list_users(ListUsersRequest::default()).await.map(drop)
 }
@@ -161,7 +161,7 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
 
     shown(&hub, &issued(&ed, Algorithm::EdDSA, |_, _| {})).await.unwrap();
     shown(&hub, &issued(&ec, Algorithm::ES256, |_, _| {})).await.unwrap();
-    // What its roles say counts, and only that.
+    // Only the roles in its tokens count.
     let carol = issued(&ed, Algorithm::EdDSA, |_, _| {});
     let denied = Refusal::new(Code::PermissionDenied, "NOT_ALLOWED");
     assert_eq!(Refusal::of(&hub.by(&carol).await.create("eve").await.unwrap_err()), denied);
@@ -202,7 +202,7 @@ async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
     let publisher = Publisher::start(&[jwk(&key, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| config.auth.issuers.push(publisher.issuer())).await;
     shown(&hub, &issued(&key, Algorithm::EdDSA, |_, _| {})).await.unwrap();
-    // Nor do they wait for the next time.
+    // Nor do they wait for the next fetch.
     soon(async {
         for _ in 0..50 {
             let stranger = issued(&fresh_key(), Algorithm::EdDSA, |_, _| {});
@@ -223,7 +223,7 @@ async fn of_the_keys_of_an_issuer_only_so_many_are_kept() {
     assert_eq!(refused(&hub, &issued(&keys[64], Algorithm::EdDSA, |_, _| {})).await, invalid());
 }
 
-/// Waits until tokens of this key are good, or are not.
+/// Waits until tokens of this key are accepted, or refused.
 pub(super) async fn until_good(hub: &Hub, key: &KeyPair, good: bool) {
     let wait = async {
         while shown(hub, &issued(key, Algorithm::EdDSA, |_, _| {})).await.is_ok() != good {
@@ -249,7 +249,7 @@ async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
     until_good(&hub, &new, true).await;
     shown(&hub, &issued(&old, Algorithm::EdDSA, |_, _| {})).await.unwrap();
     publisher.publish(&[jwk(&new, Algorithm::EdDSA)]);
-    // Somebody must ask, or there would be no look for long.
+    // An unknown key triggers the fetch, which would otherwise be far off.
     let stranger = issued(&fresh_key(), Algorithm::EdDSA, |_, _| {});
     let wait = async {
         while shown(&hub, &issued(&old, Algorithm::EdDSA, |_, _| {})).await.is_ok() {
@@ -258,7 +258,7 @@ async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
     };
     soon(wait).await;
     shown(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await.unwrap();
-    // An issuer that publishes none takes all of them back.
+    // An issuer that publishes no keys revokes all of them.
     publisher.publish(&[]);
     let wait = async {
         while shown(&hub, &issued(&new, Algorithm::EdDSA, |_, _| {})).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Logging in, going on, logging out; and guessing.
+//! Login, refresh, logout, and password guessing.
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use rialto::{
@@ -25,7 +25,7 @@ fn refused(reason: &str) -> Refusal {
 async fn a_login_gives_tokens_that_go_on() {
     let hub = Hub::with_tokens(|config| config.auth.access_token_seconds = 600).await;
     let ada = hub.user("ada").await;
-    // Names are the same in any case (RFC 8265).
+    // Usernames are case-insensitive (RFC 8265).
     let tokens = hub.login("ADA", PASSWORD).await.unwrap();
     assert_eq!(tokens.access_expires_in.unwrap().seconds, 600);
     let get = || GetUserRequest { id: ada.id.clone(), ..GetUserRequest::default() };
@@ -36,7 +36,7 @@ async fn a_login_gives_tokens_that_go_on() {
     assert_ne!(second.refresh_token, tokens.refresh_token);
     let third = hub.refresh(&second.refresh_token).await.unwrap();
     hub.by(&third.access_token).await.users.get_user(get()).await.unwrap();
-    // An expired token that is sent along does not matter where none is asked for.
+    // An expired token does not matter for a call that needs none.
     let request = RefreshRequest { refresh_token: third.refresh_token };
     hub.by(&hub.token_of(&ada, -60)).await.auth.refresh(request).await.unwrap();
 }
@@ -135,13 +135,13 @@ async fn what_is_no_refresh_token_is_refused() {
     let good = hub.refresh(&good.refresh_token).await.unwrap();
     let as_access = hub.by(&good.refresh_token).await.create("eve").await.unwrap_err();
     assert_eq!(Refusal::of(&as_access), refused("TOKEN_INVALID"));
-    // Whoever knows the session but not its last secret had a token of it.
+    // A token with a valid session but an old secret was used before.
     let altered = format!("{}AAAA", &good.refresh_token[..good.refresh_token.len() - 4]);
     assert_eq!(Refusal::of(&hub.refresh(&altered).await.unwrap_err()), refused("SESSION_ENDED"));
     assert_eq!(Refusal::of(&hub.refresh(&good.refresh_token).await.unwrap_err()), refused("SESSION_ENDED"));
 }
 
-/// What a client can tell of a failed login, and what the server did for it.
+/// What a client can learn from a failed login, and the hashes that the server computed for it.
 async fn failed(hub: &Hub, name: &str, password: &str) -> (Code, String, Vec<u8>, u64) {
     let before = hub.metrics().password_hashes.get();
     let status: Status = hub.login(name, password).await.unwrap_err();
@@ -203,7 +203,7 @@ async fn guessing_passwords_is_limited_by_name_and_by_address() {
         assert_eq!(Refusal::of(&status), limited, "also the right one, or it would be known");
     }
     assert_eq!(hub.metrics().password_hashes.get(), before, "and nothing is computed");
-    // These five were counted for the address, too.
+    // These five counted for the address, too.
     let status = hub.login("bob", PASSWORD).await.unwrap_err();
     assert_eq!(Refusal::of(&status), limited);
     assert!(now() - began < 12, "it took so long that another login is allowed: nothing was shown");

@@ -30,13 +30,13 @@ use crate::support::{
     wire::{Refusal, connection},
 };
 
-/// Seconds to the expiry of a token with which a call can begin, and which carries it for a second or two: within the leeway.
+/// Seconds to the expiry of a token that is accepted and carries a call for a second or two, within the leeway.
 const NEARLY_OVER: i64 = -6;
 
-/// Seconds behind the expiry, before which no stream ends.
+/// Seconds after the expiry before which no stream ends.
 const NOT_BEFORE: i64 = 8;
 
-/// Seconds behind the expiry, within which a stream ends.
+/// Seconds after the expiry within which a stream ends.
 const LEEWAY: i64 = 10;
 
 async fn chat(by: &mut By, rooms: &str) -> Chat {
@@ -54,8 +54,8 @@ async fn end<M: Message + Default + 'static>(stream: &mut Streaming<M>) -> Statu
     }
 }
 
-/// Opens a stream of every kind by one token, and a call that is still coming in, each on a connection of its own. How they end, the future
-/// tells.
+/// Opens a stream of every kind with one token, and a call that is still sending, each on its own connection. The returned future
+/// resolves with how they ended.
 async fn every_stream(hub: &Hub, token: &str) -> impl Future<Output = Vec<(&'static str, Status)>> + use<> {
     let mut chat = chat(&mut hub.by(token).await, "den").await;
     let den = SubscribeRequest { rooms: vec![Position { room: "den".into(), join: Some(live()) }] };
@@ -162,7 +162,7 @@ async fn what_an_admin_began_ends_when_it_is_none_any_more() {
     other.next().await;
 }
 
-/// What was answered is told, also if the answer made an end of the caller: a client whose window is shut reads it later.
+/// An answer is delivered even if the call deleted its own caller: a client whose window is closed reads it later.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_deletes_himself_is_told_that_he_did() {
     let hub = Hub::with_tokens(|_| {}).await;
@@ -175,7 +175,7 @@ async fn who_deletes_himself_is_told_that_he_did() {
     let mut bare = Bare::greet(hub.address()).await;
     assert!(bare.write(&[shut, frame(HEADERS, END_HEADERS, 1, &block), request].concat()).await);
     assert_eq!(bare.next_on(1).await.kind, HEADERS);
-    // The looks at the streams come once a second: what is to end at the first, and does not, is dropped by the third.
+    // Streams are scanned once a second: one that is asked to end at the first scan and does not is dropped by the third.
     for name in ["one", "two", "three"] {
         let user = hub.user(name).await;
         let mut stream = chat(&mut hub.by(&hub.token_of(&user, 3600)).await, "").await;
@@ -234,7 +234,7 @@ async fn a_stream_does_not_go_on_with_what_is_no_token_of_its_user() {
         let rejected = rejected(&answer);
         assert_eq!((rejected.nth, rejected.code, rejected.reason.as_str()), (nth, code.into(), reason));
     }
-    // It is still there, and still ends with the token that it has.
+    // The stream continues, and still ends with its current token.
     stream.say("den", "", "canary: here").await;
     assert_eq!(stream.next().await.text, "canary: here");
     assert_eq!(Refusal::of(&end(&mut stream.receiver).await).reason, "TOKEN_EXPIRED");
@@ -279,7 +279,7 @@ async fn nobody_speaks_joins_or_types_as_somebody_else() {
     }
     let spoof = published(&mut by_ada, said("den", &bob.id, "canary of bob")).await.unwrap_err();
     assert_eq!(Refusal::of(&spoof), Refusal::new(Code::PermissionDenied, "USER_ID_MISMATCH"));
-    // Nothing of it is anywhere: the first message is this, in the name of its sender, given or not.
+    // None of it was published: the first message is this one, in the name of its sender, given or not.
     assert_eq!(published(&mut by_ada, said("den", "", "canary of ada")).await.unwrap().seq, 1);
     for claimed in ["", ada.id.as_str()] {
         stream.say("den", claimed, "canary of ada").await;
@@ -287,7 +287,7 @@ async fn nobody_speaks_joins_or_types_as_somebody_else() {
     for message in stream.take(3).await {
         assert_eq!(message.user_id, ada.id);
     }
-    // An id is unique for its user, who need not be named here.
+    // An id is unique for its user, who need not be given here.
     let keyed = ChatMessage { id: "one".into(), ..said("den", "", "canary of ada") };
     assert_eq!(published(&mut by_ada, keyed.clone()).await.unwrap().seq, 4);
     assert_eq!(published(&mut by_ada, keyed).await.unwrap().seq, 4);

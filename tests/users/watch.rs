@@ -1,4 +1,4 @@
-//! Watching the users: everybody once, then every change; and whatever a watcher does, it ends up with what is true.
+//! WatchUsers: every user once, then every change. However slowly a watcher reads, it ends up with the true state.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ fn watching() -> ListUsersRequest {
     ListUsersRequest { watch: true, ..ListUsersRequest::default() }
 }
 
-/// Watches, from when this returns.
+/// Starts a watch; it is active when this returns.
 async fn watch(client: &mut Client) -> Result<Streaming<User>, Status> {
     Ok(soon(client.list_users(watching())).await?.into_inner())
 }
@@ -38,7 +38,7 @@ async fn take(stream: &mut Streaming<User>, count: usize) -> Vec<User> {
     users
 }
 
-/// A watcher that reads nothing unless the test does.
+/// A watcher that reads only when the test does.
 async fn watch_unread(raw: &mut Raw) -> Call {
     let mut call = raw.call(LIST_USERS, None).await;
     call.request.say(&watching()).await;
@@ -53,7 +53,7 @@ fn long_email(name: &str) -> String {
     format!("{name:0>60}@{label}.{label}.{label}.com")
 }
 
-/// Far more than the windows and buffers of a stream hold, which is about 64 KiB each.
+/// Far more than the windows and buffers of a stream, about 64 KiB each.
 const FULL: usize = 2_000;
 
 async fn create_long(client: &mut Client, prefix: &str, count: usize) -> Vec<User> {
@@ -94,10 +94,10 @@ async fn a_watch_of_nobody_begins_at_once_and_waits() {
     assert_eq!(next(&mut stream).await, ada);
 }
 
-/// What a watcher knows.
+/// The state that a watcher has built.
 #[derive(Default)]
 struct Seen {
-    /// Of everybody ever told of.
+    /// Every user ever reported.
     revisions: BTreeMap<String, u64>,
     content: BTreeMap<String, User>,
     messages: usize,
@@ -120,7 +120,7 @@ impl Seen {
     }
 }
 
-/// Reads a watch until it has told what in the end is true.
+/// Reads a watch until its state matches the final one.
 async fn follow(
     mut stream: Streaming<User>,
     mut truth: watch::Receiver<Option<BTreeMap<String, User>>>,
@@ -135,7 +135,7 @@ async fn follow(
     (stream, seen)
 }
 
-/// Creates, changes and deletes as fast as it is answered; gives back how many changes it made.
+/// Creates, changes and deletes users as fast as the server answers; returns the number of changes.
 async fn churn(mut client: Client, name: String, mut mine: Vec<User>, rounds: watch::Sender<usize>) -> usize {
     let mut changes = 0;
     for round in 0..100 {
@@ -167,7 +167,7 @@ async fn fifty_watchers_end_up_with_what_the_store_holds_while_everything_change
     let (tell, truth) = watch::channel(None);
     let rounds = watch::Sender::new(0);
 
-    // Forty-five that read along, and five that read nothing yet; half of them begin in the middle.
+    // Forty-five that keep reading and five that do not; half of them start in the middle.
     let mut readers = JoinSet::new();
     let mut unread = Vec::new();
     let mut raw = Raw::connect(hub.address()).await;
@@ -204,7 +204,7 @@ async fn fifty_watchers_end_up_with_what_the_store_holds_while_everything_change
     }
     assert_eq!((readers.len(), late.len()), (45, 5));
 
-    // And nothing else is on its way to any of them.
+    // None of them receives anything else.
     let last = update(&mut client, truth.keys().next().unwrap(), |it| it.roles = roles(&["last"])).await.unwrap();
     truth.insert(last.id.clone(), last.clone());
     for (stream, seen) in &mut readers {
@@ -282,7 +282,7 @@ async fn a_drain_ends_watches_at_once() {
     }
 }
 
-/// The user as it is while a stream carries its id, or none does.
+/// The user, with `online` as it is while a stream carries its id or none does.
 async fn becomes(stream: &mut Streaming<User>, user: &User, online: bool) {
     let expected = User { online, ..user.clone() };
     assert_eq!(next(stream).await, expected, "the same revision: nothing else has changed");
