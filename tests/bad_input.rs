@@ -214,7 +214,7 @@ fn bad_emails() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn get_user_refuses_what_names_nobody_or_nothing() {
+async fn get_user_refuses_unknown_and_missing_names() {
     let mut scene = Scene::start().await;
     let ada = scene.ada.id.clone();
     let mut rows = vec![
@@ -233,7 +233,7 @@ async fn get_user_refuses_what_names_nobody_or_nothing() {
 
 /// Echoed input must not make the answer's headers larger than clients accept.
 #[tokio::test]
-async fn an_id_as_long_as_a_frame_is_nobodys() {
+async fn an_id_as_long_as_a_frame_is_not_found() {
     let mut scene = Scene::start().await;
     let mut wrong = Vec::new();
     for length in [KIB, 2 * KIB, 4 * KIB, 8 * KIB, 250 * KIB] {
@@ -251,7 +251,7 @@ async fn an_id_as_long_as_a_frame_is_nobodys() {
 }
 
 #[tokio::test]
-async fn no_character_of_unicode_harms_a_look_for_a_username() {
+async fn no_unicode_character_breaks_the_lookup_of_a_username() {
     let mut scene = Scene::start().await;
     // Characters with contextual rules, and every 509th character.
     let contextual = "\u{200c}\u{200d}\u{b7}\u{375}\u{5f3}\u{30fb}\u{660}\u{6f0}\u{1100}\u{ac00}\u{fdfa}ßİſK";
@@ -321,7 +321,7 @@ async fn update_user_refuses_bad_taken_and_stale_values() {
 }
 
 #[tokio::test]
-async fn delete_user_refuses_who_is_not_there_or_not_any_more() {
+async fn delete_user_refuses_unknown_and_deleted_users() {
     let mut scene = Scene::start().await;
     let carl = scene.client.create_user(new("carl", "", "")).await.unwrap().into_inner().id;
     scene.call(delete(&carl)).await.unwrap();

@@ -50,7 +50,7 @@ async fn list_rooms(service: &mut Service, watch: bool) -> Result<Streaming<Room
 }
 
 #[tokio::test]
-async fn published_it_is_heard_like_any_other_message() {
+async fn a_published_message_is_delivered_like_any_other() {
     let hub = Hub::start().await;
     let mut service = hub.service().await;
     let mut listener = hub.chat("den").await;
@@ -67,7 +67,7 @@ async fn published_it_is_heard_like_any_other_message() {
 }
 
 #[tokio::test]
-async fn d2_published_it_is_in_the_log() {
+async fn d2_a_published_message_is_in_the_log() {
     let hub = Hub::start().await;
     let mut service = hub.service().await;
     let message = publish(&mut service, said("den", "ada", "hello")).await.unwrap().message.unwrap();
@@ -81,7 +81,7 @@ async fn d2_published_it_is_in_the_log() {
 }
 
 #[tokio::test]
-async fn d4_published_twice_it_is_answered_with_the_first_and_heard_once() {
+async fn d4_a_message_published_twice_gets_its_first_seq_and_is_delivered_once() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let mut service = hub.service().await;
@@ -144,7 +144,7 @@ async fn d7_a_message_in_one_room_too_many_is_refused() {
 
 /// A publish during the shutdown is either published or refused with the reason.
 #[tokio::test(flavor = "multi_thread")]
-async fn d9_published_during_a_drain_it_is_in_the_log_or_refused() {
+async fn d9_a_publish_during_a_drain_is_in_the_log_or_refused() {
     let hub = Hub::start().await;
     let mut publishers = tokio::task::JoinSet::new();
     let (began, mut beginning) = tokio::sync::mpsc::channel(1);

@@ -124,7 +124,7 @@ async fn every_method_takes_compressed_requests() {
 }
 
 #[tokio::test]
-async fn a_compressed_stream_may_have_plain_messages_too() {
+async fn a_compressed_stream_may_contain_plain_messages() {
     let hub = Hub::start().await;
     for encoding in ["gzip", "zstd", "identity"] {
         let frames: Vec<_> = (0..2).map(|n| framed(&new(format!("{encoding}{n}")))).collect();
@@ -135,7 +135,7 @@ async fn a_compressed_stream_may_have_plain_messages_too() {
 }
 
 #[tokio::test]
-async fn an_unknown_compression_is_told_what_is_known() {
+async fn an_unknown_compression_is_refused_with_the_known_ones() {
     let hub = Hub::start().await;
     for path in [GET_USER, LIST_USERS, CREATE_USERS, CHAT, GET_HISTORY, LIST_ROOMS, SUBSCRIBE, HEALTH] {
         for encoding in ["br", "deflate", "gzip,zstd", "GZIP", ""] {

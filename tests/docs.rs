@@ -59,7 +59,7 @@ fn the_readme_opens_with_the_two_commands() {
 
 /// The commands in code blocks: from `rialto` to the comment or the end of the line.
 #[test]
-fn every_command_in_the_readme_and_in_the_help_is_one() {
+fn every_command_in_the_readme_and_in_the_help_parses() {
     let help = Command::new(env!("CARGO_BIN_EXE_rialto")).arg("--help").output().unwrap();
     let texts = [read("README.md"), String::from_utf8(help.stdout).unwrap()];
     let commands =
@@ -77,7 +77,7 @@ fn every_command_in_the_readme_and_in_the_help_is_one() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_in_the_architecture() {
+fn every_dependency_has_a_reason_in_the_architecture() {
     let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();
     let architecture = read("ARCHITECTURE.md");
     for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {

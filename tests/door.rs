@@ -48,7 +48,7 @@ async fn post(hub: &Hub, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_reach_the_hub_by_a_name_of_its_own() {
+async fn a_web_page_cannot_reach_the_hub_by_dns_rebinding() {
     let hub = Hub::start().await;
     for foreign in ["evil.example:50051", "localhost.evil.example", "10.0.0.1"] {
         assert_eq!(create_at(&hub, foreign).await, Code::PermissionDenied, "{foreign}");
@@ -65,7 +65,7 @@ async fn a_server_for_everyone_is_called_by_any_name() {
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_post_what_is_no_grpc() {
+async fn a_web_page_cannot_post_without_the_grpc_content_type() {
     let hub = Hub::start().await;
     // Requests that a browser sends cross-origin without a preflight.
     for content_type in ["Content-Type: text/plain\r\n", "Content-Type: multipart/form-data\r\n", ""] {
@@ -76,7 +76,7 @@ async fn a_web_page_cannot_post_what_is_no_grpc() {
 }
 
 #[tokio::test]
-async fn a_call_by_http_1_is_none() {
+async fn a_call_over_http_1_is_refused() {
     let hub = Hub::start().await;
     let answer = post(&hub, "Content-Type: application/grpc\r\nTE: trailers\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
@@ -97,7 +97,7 @@ async fn a_call_ends_at_the_deadline_that_its_client_gave() {
 }
 
 #[tokio::test]
-async fn a_batch_of_users_more_than_may_be_is_refused_until_one_ends() {
+async fn a_create_users_call_above_the_limit_is_refused_until_one_ends() {
     let hub = Hub::start_with(|config| config.users.max_bulk_calls = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let first = raw.call(CREATE_MANY, None).await;

@@ -109,7 +109,7 @@ async fn talk_until_death(address: String, name: usize) -> Vec<ChatMessage> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d2_every_message_that_came_back_survives_a_kill_and_is_there_once() {
+async fn d2_every_acknowledged_message_survives_a_kill_exactly_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged: BTreeMap<u64, String> = BTreeMap::new();
     for round in 0..3 {
@@ -178,7 +178,7 @@ async fn data_in_memory_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_it_cannot_keep_and_takes_it_again_when_there_is_space() {
+async fn a_full_disk_refuses_writes_and_accepts_them_again_when_there_is_space() {
     let hub = Hub::start_with(|config| config.storage.max_file_bytes = Limit(256 * 1024)).await;
     let mut chat = hub.chat("den").await;
     let mut kept = 0;

@@ -55,7 +55,7 @@ fn duplicate_of(first: &ChatMessage) -> ChatMessage {
 }
 
 #[tokio::test]
-async fn d8_a_stream_that_half_closes_without_a_word_ends_at_once() {
+async fn d8_a_stream_half_closed_without_a_message_ends_at_once() {
     let hub = Hub::start().await;
     for rooms in ["den", "den,attic", ""] {
         let mut chat = hub.chat(rooms).await;
@@ -82,7 +82,7 @@ async fn a_stream_at_a_limit_of_its_messages_in_flight_goes_on_when_they_are_set
 }
 
 #[tokio::test]
-async fn d8_a_stream_gets_everything_that_it_said_before_it_ends() {
+async fn d8_a_stream_gets_all_its_messages_before_it_ends() {
     let hub = Hub::start().await;
     for n in [1, 2, 7, 511, 512, 513] {
         let mut chat = hub.chat("den").await;
@@ -144,7 +144,7 @@ async fn d8_rejected_messages_are_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn d8_a_stream_that_only_said_what_is_rejected_gets_that_and_ends() {
+async fn d8_a_stream_with_only_rejected_messages_gets_the_rejections_and_ends() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     for _ in 0..100 {
@@ -155,7 +155,7 @@ async fn d8_a_stream_that_only_said_what_is_rejected_gets_that_and_ends() {
 }
 
 #[tokio::test]
-async fn d8_a_duplicate_is_answered_before_the_end_and_heard_by_nobody_else() {
+async fn d8_a_duplicate_is_answered_before_the_end_and_delivered_to_no_other_stream() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let mut chat = hub.chat("den").await;
@@ -214,7 +214,7 @@ async fn d8_in_every_room_everything_up_to_its_own_last_message_there_comes_firs
 }
 
 #[tokio::test]
-async fn d8_others_who_keep_talking_do_not_hold_the_end_back() {
+async fn d8_others_that_keep_publishing_do_not_delay_the_end() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den,attic").await;
     let mut talkers = [talker(&hub, "den").await, talker(&hub, "attic").await];
@@ -231,7 +231,7 @@ async fn d8_others_who_keep_talking_do_not_hold_the_end_back() {
 }
 
 #[tokio::test]
-async fn d8_a_stream_that_owes_nothing_ends_while_others_talk() {
+async fn d8_a_stream_with_nothing_pending_ends_while_others_publish() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     let mut talker = talker(&hub, "den").await;
@@ -248,7 +248,7 @@ async fn d8_a_stream_that_owes_nothing_ends_while_others_talk() {
 }
 
 #[tokio::test]
-async fn d4_published_again_on_another_stream_it_is_not_delivered_a_second_time() {
+async fn d4_a_message_published_again_on_another_stream_is_delivered_once() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let mut first = hub.chat("den").await;
@@ -269,7 +269,7 @@ async fn d4_published_again_on_another_stream_it_is_not_delivered_a_second_time(
 }
 
 #[tokio::test]
-async fn d4_published_again_after_a_restart_it_has_its_seq_of_before() {
+async fn d4_a_message_published_again_after_a_restart_keeps_its_seq() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     chat.say("den", "ada", "something before").await;
@@ -303,7 +303,7 @@ async fn d4_the_same_id_in_another_room_or_by_another_user_is_another_message() 
 }
 
 #[tokio::test]
-async fn d4_only_ids_of_clients_make_duplicates() {
+async fn d4_only_client_ids_make_duplicates() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     chat.say("den", "ada", "same").await;

@@ -249,7 +249,7 @@ async fn history(client: &mut ChatServiceClient<Channel>, room: &str) -> Vec<Cha
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d2_d3_d4_d5_whoever_resumes_and_publishes_again_through_kills_loses_nothing_and_gets_nothing_twice() {
+async fn d2_d3_d4_d5_clients_that_resume_and_republish_through_kills_lose_nothing_and_get_nothing_twice() {
     let kills = size::kills();
     let patience = Duration::from_secs(60 + 5 * kills as u64);
     timeout(patience, kill(kills)).await.expect("this should have happened long ago");

@@ -82,7 +82,7 @@ async fn calls_are_counted_by_caller_however_many_connections_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_are_counted_by_address_whatever_token_comes_along() {
+async fn calls_are_counted_by_address_whatever_their_token() {
     let hub = Hub::with_tokens(|config| {
         config.rates.calls_per_second_per_address = Limit(2);
         config.rates.burst_seconds = 10;
@@ -112,7 +112,7 @@ async fn until_rejected(chat: &mut Chat) -> ChatMessage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_are_counted_by_caller_on_all_streams_and_published_ones_too() {
+async fn messages_are_counted_by_caller_over_all_streams_and_publish_calls() {
     let hub = Hub::with_tokens(|config| {
         config.rates.messages_per_second_per_caller = Limit(1);
         config.rates.burst_seconds = 10;
@@ -167,7 +167,7 @@ async fn what_is_not_a_message_at_all_is_counted_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_to_go_on_with_is_counted_as_a_call() {
+async fn a_renewed_token_is_counted_as_a_call() {
     let hub = Hub::with_tokens(|config| {
         config.rates.messages_per_second_per_caller = Limit(1);
         config.rates.calls_per_second_per_caller = Limit(2);
@@ -192,7 +192,7 @@ async fn a_token_to_go_on_with_is_counted_as_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_only_so_many_chat_streams_on_however_many_connections() {
+async fn the_chat_streams_of_a_caller_are_limited_over_all_connections() {
     let hub = Hub::with_tokens(|config| config.limits.max_streams_per_caller = 2).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let token = hub.token_of(&ada, 600);
@@ -233,7 +233,7 @@ async fn watches_are_counted_with_the_other_streams_of_a_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_every_method_count_among_all() {
+async fn the_limit_on_all_streams_counts_every_method() {
     let hub = Hub::start_with(|config| config.limits.max_streams = 2).await;
     let mut by = By::over(connection(hub.address()).await, None);
     let watch = || ListUsersRequest { watch: true, ..ListUsersRequest::default() };
@@ -243,7 +243,7 @@ async fn streams_of_every_method_count_among_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passwords_that_are_set_count_as_logins_except_for_admins() {
+async fn setting_a_password_counts_as_a_login_except_for_admins() {
     let hub = Hub::with_tokens(|config| {
         config.rates.logins_per_minute_per_user = Limit(2);
         config.auth.open_registration = true;
@@ -305,7 +305,7 @@ async fn open_registration_is_limited_by_address_except_for_admins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_brings_only_so_many_rooms_into_being() {
+async fn the_rooms_created_by_a_user_are_limited() {
     let hub = Hub::with_tokens(|config| config.storage.max_rooms_per_user = 2).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
@@ -320,7 +320,7 @@ async fn a_user_brings_only_so_many_rooms_into_being() {
 }
 
 #[tokio::test]
-async fn in_open_mode_nobody_is_counted() {
+async fn in_open_mode_nothing_is_counted_by_caller() {
     let hub = Hub::start_with(|config| {
         config.rates.calls_per_second_per_address = Limit(1);
         config.rates.messages_per_second_per_address = Limit(1);

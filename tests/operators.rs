@@ -37,7 +37,7 @@ async fn refused(folder: &Path, token: Option<&str>, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_user_is_made_by_the_right_of_the_data_folder() {
+async fn the_first_user_is_created_with_access_to_the_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     printed(folder, None, &["cert", "--dev", "--client", "operator:setup"], "").await;
@@ -72,7 +72,7 @@ async fn the_first_user_is_made_by_the_right_of_the_data_folder() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_sent_in_the_clear_nor_made_for_anything() {
+async fn the_command_line_sends_no_token_in_the_clear_and_makes_none_without_an_audience() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (server, expected) in [
@@ -113,7 +113,7 @@ async fn a_token_says_what_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn what_would_be_open_to_others_does_not_start() {
+async fn a_server_that_would_be_open_to_others_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (args, expected) in [

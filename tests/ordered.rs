@@ -72,7 +72,7 @@ async fn talk_alone(chat: Chat) -> Vec<ChatMessage> {
 }
 
 #[tokio::test]
-async fn d1_rooms_are_numbered_and_heard_apart() {
+async fn d1_rooms_are_numbered_and_delivered_separately() {
     let hub = Hub::start().await;
     let mut both = hub.chat("den,attic").await;
     let mut den = hub.chat("den").await;

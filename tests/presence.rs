@@ -60,7 +60,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn after_joined_everyone_who_is_there_is_told_and_then_who_comes_and_goes() {
+async fn after_joined_come_all_members_and_then_the_changes() {
     let hub = Hub::start().await;
     let _ada = in_den(&hub, "ada", live()).await;
     let bob = in_den(&hub, "bob", live()).await;
@@ -89,7 +89,7 @@ async fn presence_follows_joined_and_comes_before_the_history() {
 }
 
 #[tokio::test]
-async fn a_user_is_there_once_however_many_streams_it_has_and_each_nobody_once() {
+async fn a_user_counts_once_whatever_its_streams_and_each_anonymous_stream_counts() {
     let hub = Hub::start().await;
     let mut chat = in_den(&hub, "", with_presence()).await;
     assert_eq!(told(&mut chat).await, word("", true, 1), "somebody without a name");
@@ -109,7 +109,7 @@ async fn a_user_is_there_once_however_many_streams_it_has_and_each_nobody_once()
 }
 
 #[tokio::test]
-async fn who_vanishes_is_gone() {
+async fn a_client_that_disappears_leaves_the_room() {
     let hub = Hub::start().await;
     let mut chat = in_den(&hub, "", with_presence()).await;
     told(&mut chat).await;
@@ -130,7 +130,7 @@ async fn who_vanishes_is_gone() {
 }
 
 #[tokio::test]
-async fn who_did_not_ask_is_told_of_nobody() {
+async fn streams_that_did_not_ask_for_presence_get_none() {
     let hub = Hub::start().await;
     let mut chat = in_den(&hub, "ada", live()).await;
     let mut original = hub.chat("den").await;
@@ -148,7 +148,7 @@ async fn who_did_not_ask_is_told_of_nobody() {
 }
 
 #[tokio::test]
-async fn d8_presence_is_owed_to_nobody() {
+async fn d8_a_half_closed_stream_does_not_wait_for_presence() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("").await;
     chat.send(join_as("ada", "den", with_presence())).await;
@@ -158,7 +158,7 @@ async fn d8_presence_is_owed_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_user_who_comes_and_goes_quickly_makes_one_pair_and_is_told_as_it_is_in_the_end() {
+async fn a_user_that_joins_and_leaves_quickly_is_debounced_to_its_final_state() {
     let hub = Hub::start().await;
     let mut chat = in_den(&hub, "ada", with_presence()).await;
     told(&mut chat).await;
@@ -189,7 +189,7 @@ async fn a_user_who_comes_and_goes_quickly_makes_one_pair_and_is_told_as_it_is_i
 }
 
 #[tokio::test]
-async fn more_than_can_be_named_are_counted_and_named_again_when_they_are_fewer() {
+async fn members_above_presence_max_are_counted_and_named_again_below_it() {
     let hub = Hub::start_with(|config| config.rooms.presence_max = 3).await;
     let mut chat = in_den(&hub, "ada", with_presence()).await;
     assert_eq!(told(&mut chat).await, word("ada", true, 1));
@@ -215,7 +215,7 @@ async fn more_than_can_be_named_are_counted_and_named_again_when_they_are_fewer(
 }
 
 #[tokio::test]
-async fn with_names_for_nobody_there_are_only_counts() {
+async fn with_presence_max_0_there_are_only_counts() {
     let hub = Hub::start_with(|config| config.rooms.presence_max = 0).await;
     let mut chat = in_den(&hub, "ada", with_presence()).await;
     assert_eq!(told(&mut chat).await, word("", false, 1));
@@ -224,7 +224,7 @@ async fn with_names_for_nobody_there_are_only_counts() {
 }
 
 #[tokio::test]
-async fn typing_reaches_the_others_who_asked_and_once_in_a_while() {
+async fn typing_reaches_the_other_streams_that_asked_and_is_rate_limited() {
     let hub = Hub::start().await;
     let mut ada = in_den(&hub, "ada", with_presence()).await;
     told(&mut ada).await;
@@ -258,7 +258,7 @@ async fn typing_reaches_the_others_who_asked_and_once_in_a_while() {
 
 /// The ring of presence events is short, and a stream whose window is closed does not read it.
 #[tokio::test]
-async fn who_has_missed_something_is_told_everything_again() {
+async fn a_stream_that_missed_presence_gets_a_new_snapshot() {
     const FLAPPERS: usize = 200;
     let hub = Hub::start_with(|config| config.rooms.presence_max = 1_000).await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -309,7 +309,7 @@ async fn who_has_missed_something_is_told_everything_again() {
 }
 
 #[tokio::test]
-async fn the_list_of_rooms_says_how_many_are_in_each() {
+async fn the_list_of_rooms_has_their_member_counts() {
     let hub = Hub::start().await;
     hub.filled("den", 1).await;
     hub.filled("attic", 1).await;

@@ -56,7 +56,7 @@ async fn trimmed(rooms: &[&str]) -> (Hub, Rooms) {
 }
 
 #[tokio::test]
-async fn d5_resuming_below_what_is_kept_tells_the_gap_and_goes_on_behind_it() {
+async fn d5_resuming_below_the_floor_reports_the_gap_and_continues_after_it() {
     let (hub, _) = trimmed(&["den"]).await;
     let kept: Vec<_> = (41..=50).collect();
     for (seq, missing) in [(0, Some(gap("den", 1, 40))), (39, Some(gap("den", 40, 40))), (40, None)] {
@@ -76,7 +76,7 @@ async fn d5_resuming_below_what_is_kept_tells_the_gap_and_goes_on_behind_it() {
 }
 
 #[tokio::test]
-async fn what_is_kept_outlives_a_restart_and_so_does_what_is_not() {
+async fn retained_messages_and_the_floor_survive_a_restart() {
     let (hub, _) = trimmed(&["den"]).await;
     let hub = Hub::start_in(hub.shutdown().await, |_| {}).await;
     let mut chat = hub.chat("").await;
@@ -89,7 +89,7 @@ async fn what_is_kept_outlives_a_restart_and_so_does_what_is_not() {
 }
 
 #[tokio::test]
-async fn history_tells_what_is_missing_of_what_was_asked_for() {
+async fn history_reports_the_missing_part_of_the_request() {
     let (_hub, mut rooms) = trimmed(&["den", "archive"]).await;
     let all: Vec<_> = (1..=50).collect();
     let missing = |to_seq| Some(Gap { from_seq: 1, to_seq });
@@ -109,7 +109,7 @@ async fn history_tells_what_is_missing_of_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn d4_an_id_is_remembered_as_long_as_its_message() {
+async fn d4_an_id_is_remembered_as_long_as_its_message_is_kept() {
     let (hub, _) = trimmed(&["den"]).await;
     let mut chat = hub.chat("den").await;
     chat.send(keyed("den", "ada", "50", "kept")).await;

@@ -28,7 +28,7 @@ fn assert_rejected(answer: &ChatMessage, room: &str, nth: u64, code: Code, reaso
 }
 
 #[tokio::test]
-async fn a_joined_room_is_heard_and_spoken_in_like_any_other() {
+async fn a_joined_room_works_like_one_from_the_metadata() {
     let hub = Hub::start().await;
     let mut bob = hub.chat("den").await;
     let mut chat = hub.chat("").await;
@@ -60,7 +60,7 @@ async fn a_room_without_a_name_is_the_lobby_for_joins_and_leaves_too() {
 }
 
 #[tokio::test]
-async fn joined_comes_first_then_the_history_then_what_is_said() {
+async fn joined_comes_first_then_the_history_then_live_messages() {
     let hub = Hub::start().await;
     let mut all = hub.filled("den", 10).await;
     let mut bob = hub.chat("den").await;
@@ -102,7 +102,7 @@ async fn d8_after_a_join_and_a_half_close_the_history_still_comes_and_the_end_is
 }
 
 #[tokio::test]
-async fn joins_messages_and_leaves_sent_in_one_go_are_done_in_their_order() {
+async fn joins_messages_and_leaves_sent_together_are_handled_in_order() {
     let hub = Hub::start().await;
     let all = hub.filled("den", 5).await;
     let mut chat = hub.chat("").await;
@@ -147,7 +147,7 @@ async fn joins_messages_and_leaves_sent_in_one_go_are_done_in_their_order() {
 }
 
 #[tokio::test]
-async fn every_message_of_a_stream_is_counted_for_nth() {
+async fn nth_counts_every_message_of_the_stream() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     for message in [join("attic", live()), typing("den", "ada"), said("den", "ada", "hi"), leave("attic")] {
@@ -164,7 +164,7 @@ async fn every_message_of_a_stream_is_counted_for_nth() {
 }
 
 #[tokio::test]
-async fn a_room_of_the_metadata_is_left_without_a_word_and_joined_with_one() {
+async fn leaving_a_metadata_room_sends_no_left_and_rejoining_it_sends_joined() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den,attic").await;
     chat.send(join("den", live())).await;
@@ -185,7 +185,7 @@ async fn a_room_of_the_metadata_is_left_without_a_word_and_joined_with_one() {
 }
 
 #[tokio::test]
-async fn joined_counts_everyone_who_is_there_and_nobody_who_has_gone() {
+async fn joined_counts_exactly_the_current_members() {
     let hub = Hub::start().await;
     let mut others = Vec::new();
     for (user_id, online) in [("ada", 1), ("ada", 1), ("bob", 2), ("", 3), ("", 4), ("ada", 4)] {
@@ -206,7 +206,7 @@ async fn joined_counts_everyone_who_is_there_and_nobody_who_has_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_while_it_joins_leaves_nothing_behind() {
+async fn a_client_that_disappears_while_it_joins_leaves_nothing_behind() {
     let hub = Hub::start().await;
     hub.filled("den", 500).await;
     for round in 0..60 {

@@ -41,7 +41,7 @@ fn documented() -> BTreeMap<String, [String; 4]> {
 }
 
 #[test]
-fn the_documented_rules_are_those_of_the_code() {
+fn the_documented_rules_match_the_code() {
     let coded = METHODS.iter().map(|method| {
         let cells = match method.who {
             Who::Anyone => ["yes", "yes", "yes", "yes"],
@@ -184,12 +184,12 @@ async fn the_server_keeps_the_rules(open_registration: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_method_is_kept_from_whom_it_is_not_for() {
+async fn every_method_refuses_callers_without_the_right() {
     the_server_keeps_the_rules(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_registration_is_open_anybody_may_create_a_user_and_no_more() {
+async fn with_open_registration_anonymous_callers_may_create_a_user_and_nothing_else() {
     the_server_keeps_the_rules(true).await;
 }
 
@@ -199,7 +199,7 @@ async fn user(by: &mut By, id: &str) -> User {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_changes_others_or_gives_himself_a_role() {
+async fn a_user_cannot_change_others_or_give_itself_a_role() {
     let hub = Hub::with_tokens(|_| {}).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
@@ -227,7 +227,7 @@ async fn nobody_changes_others_or_gives_himself_a_role() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_user_may_do_is_what_its_roles_say_now() {
+async fn rights_follow_the_current_roles() {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user_with("ada", &["admin"]).await;
     let mut by_ada = hub.by(&hub.token_of(&ada, 600)).await;
@@ -262,7 +262,7 @@ async fn emails(by: &mut By, ids: &[&str]) -> Vec<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_email_address_is_for_its_user_and_for_admins() {
+async fn an_email_address_is_visible_to_its_user_and_to_admins() {
     let hub = Hub::with_tokens(|_| {}).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let ids = [ada.id.as_str(), bob.id.as_str()];

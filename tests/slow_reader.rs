@@ -98,7 +98,7 @@ fn mib(bytes: Option<u64>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d6_a_reader_that_stops_costs_little_memory_and_gets_everything_when_it_reads_on() {
+async fn d6_a_reader_that_stops_costs_little_memory_and_gets_everything_when_it_continues() {
     let count = size::slow_reader();
     let without = run(count, false).await;
     let with = run(count, true).await;

@@ -96,7 +96,7 @@ async fn storm(address: SocketAddr, clients: usize, head: u64, epoch: &str) -> u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_two_thousand_who_resume_at_once_read_each_page_of_the_log_once() {
+async fn d5_two_thousand_clients_that_resume_at_once_read_each_page_of_the_log_once() {
     const MESSAGES: usize = 10_000;
     let clients = size::storm();
     let hub = restarted(MESSAGES, |n| n.to_string()).await;
@@ -110,7 +110,7 @@ async fn d5_two_thousand_who_resume_at_once_read_each_page_of_the_log_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_pages_that_their_bytes_cut_are_read_once_too() {
+async fn d5_pages_cut_by_size_are_read_once_too() {
     const MESSAGES: usize = 1_000;
     let hub = restarted(MESSAGES, |n| format!("{n:04000}")).await;
     let epoch = epoch(&hub).await;

@@ -173,7 +173,7 @@ async fn a_call_reset_before_its_headers_come_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_was_accepted_before_a_reset_is_heard_by_the_others() {
+async fn messages_accepted_before_a_reset_reach_the_others() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -192,7 +192,7 @@ async fn what_was_accepted_before_a_reset_is_heard_by_the_others() {
 }
 
 #[tokio::test]
-async fn of_what_is_reset_on_its_way_the_others_hear_no_message_twice_and_none_out_of_order() {
+async fn messages_in_flight_at_a_reset_are_delivered_at_most_once_and_in_order() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let mut other = hub.chat("den").await;
@@ -299,39 +299,39 @@ async fn users(client: &mut Client) -> Vec<User> {
     users
 }
 
-async fn nobody_is_created(hub: &Hub, client: &mut Client, how: &str) {
+async fn no_user_is_created(hub: &Hub, client: &mut Client, how: &str) {
     hub.counts_become(|counts| counts.streams == 0).await;
     assert_eq!(users(client).await.len(), 0, "{how}");
 }
 
 #[tokio::test]
-async fn create_users_that_is_reset_before_its_half_close_creates_nobody() {
+async fn create_users_reset_before_its_half_close_creates_no_users() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let mut raw = Raw::connect(hub.address()).await;
     for reason in RESETS {
         let mut call = creating(&mut raw).await;
         call.request.reset(reason);
-        nobody_is_created(&hub, &mut client, &format!("{reason:?}")).await;
+        no_user_is_created(&hub, &mut client, &format!("{reason:?}")).await;
     }
     drop(creating(&mut raw).await);
-    nobody_is_created(&hub, &mut client, "both halves dropped").await;
+    no_user_is_created(&hub, &mut client, "both halves dropped").await;
 }
 
 #[tokio::test]
-async fn create_users_whose_connection_goes_before_its_half_close_creates_nobody() {
+async fn create_users_whose_connection_ends_before_its_half_close_creates_no_users() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     for mut raw in [Raw::connect(hub.address()).await, Raw::connect_abrupt(hub.address()).await] {
         let _call = creating(&mut raw).await;
         raw.hang_up().await;
-        nobody_is_created(&hub, &mut client, "the connection is gone").await;
+        no_user_is_created(&hub, &mut client, "the connection is gone").await;
     }
     hub.counts_become(|counts| counts.connections == 1).await;
 }
 
 #[tokio::test]
-async fn create_users_that_half_closes_in_the_middle_of_an_element_creates_nobody() {
+async fn create_users_half_closed_in_the_middle_of_an_element_creates_no_users() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -342,12 +342,12 @@ async fn create_users_that_half_closes_in_the_middle_of_an_element_creates_nobod
         call.request.half_close();
         let end = call.response.end().await.expect("a status, and no reset");
         assert!(matches!(end.code(), Code::InvalidArgument | Code::Internal), "{cut} bytes of the last: {end:?}");
-        nobody_is_created(&hub, &mut client, &format!("{cut} bytes of the last")).await;
+        no_user_is_created(&hub, &mut client, &format!("{cut} bytes of the last")).await;
     }
 }
 
 #[tokio::test]
-async fn create_users_that_half_closes_creates_everybody() {
+async fn create_users_half_closed_after_its_elements_creates_all_users() {
     for trailers in [false, true] {
         let hub = Hub::start().await;
         let mut client = hub.client().await;

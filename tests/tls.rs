@@ -57,7 +57,7 @@ async fn a_server_without_its_files_does_not_start() {
 }
 
 #[tokio::test]
-async fn both_versions_of_tls_are_spoken_and_above_them_both_of_http() {
+async fn both_tls_versions_and_both_http_versions_are_served() {
     let authority = Authority::new("ours");
     let files = Files::of(&authority.server());
     let hub = Hub::start_with(|config| files.configure(config)).await;
@@ -81,7 +81,7 @@ async fn both_versions_of_tls_are_spoken_and_above_them_both_of_http() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_is_not_served() {
+async fn a_client_without_tls_is_not_served() {
     let authority = Authority::new("ours");
     let files = Files::of(&authority.server());
     let hub = Hub::start_with(|config| files.configure(config)).await;
@@ -177,7 +177,7 @@ async fn a_certificate_that_changes_is_shown_to_new_connections_and_ends_none() 
 }
 
 #[tokio::test]
-async fn sighup_reads_the_certificate_again_and_keeps_it_where_the_new_one_is_broken() {
+async fn sighup_reloads_the_certificate_and_keeps_it_if_the_new_one_is_broken() {
     let (data, old) = (tempfile::tempdir().unwrap(), Authority::new("old"));
     let files = Files::of(&old.server());
     let arguments: Vec<_> =
@@ -197,7 +197,7 @@ async fn sighup_reads_the_certificate_again_and_keeps_it_where_the_new_one_is_br
 }
 
 #[tokio::test]
-async fn only_clients_with_a_good_certificate_are_served() {
+async fn only_clients_with_a_valid_certificate_are_served() {
     let (authority, clients) = (Authority::new("ours"), Authority::new("clients"));
     let (hub, _files) = mutual(&authority, &clients).await;
     let ada = clients.client("ada");
@@ -232,7 +232,7 @@ async fn only_clients_with_a_good_certificate_are_served() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_names_nobody_is_not_enough() {
+async fn a_certificate_without_a_name_is_not_enough() {
     let (authority, clients) = (Authority::new("ours"), Authority::new("clients"));
     let (hub, _files) = mutual(&authority, &clients).await;
     for (name, good) in [("ada", true), ("", false), ("a\nb", false), (&"x".repeat(129), false)] {
@@ -250,7 +250,7 @@ async fn asked(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Ha
 }
 
 #[tokio::test]
-async fn clients_of_an_authority_that_is_replaced_do_not_come_back() {
+async fn clients_of_a_replaced_authority_cannot_reconnect() {
     let (authority, before, after) = (Authority::new("ours"), Authority::new("before"), Authority::new("after"));
     let (hub, files) = mutual(&authority, &before).await;
     let (ada, bob) = (before.client("ada"), after.client("bob"));

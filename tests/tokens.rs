@@ -195,7 +195,7 @@ async fn the_metadata_must_be_one_bearer_token() {
 }
 
 #[tokio::test]
-async fn in_open_mode_a_token_is_not_asked_for_and_not_looked_at() {
+async fn in_open_mode_tokens_are_ignored() {
     let hub = Hub::start().await;
     let mut anybody = By::over(connection(hub.address()).await, Some("garbage"));
     anybody.create("ada").await.unwrap();

@@ -14,7 +14,7 @@ async fn channel(hub: &Hub) -> Channel {
 }
 
 #[tokio::test]
-async fn health_says_serving_and_a_watch_hears_of_the_end() {
+async fn health_is_serving_and_a_watch_reports_the_end() {
     let hub = Hub::start().await;
     let mut health = HealthClient::new(channel(&hub).await);
     for service in ["", "user.UserService", "rialto.v1.ChatService"] {
@@ -61,7 +61,7 @@ async fn reflection_lists_every_service_and_its_methods() {
 }
 
 #[tokio::test]
-async fn reflection_speaks_v1alpha_too() {
+async fn reflection_supports_v1alpha_too() {
     use v1alpha::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest,
@@ -129,7 +129,7 @@ async fn the_command_line_creates_shows_changes_lists_and_deletes_users() {
 }
 
 #[tokio::test]
-async fn errors_say_what_to_do_next() {
+async fn errors_name_the_next_action() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&[&str], &str); 9] = [
         (&["users", "--server", "http://127.0.0.1:1", "list"], "no hub answers"),
@@ -186,7 +186,7 @@ async fn settings_come_from_flags_over_environment_over_file_over_defaults() {
 }
 
 #[tokio::test]
-async fn completions_are_there_for_every_shell() {
+async fn completions_exist_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = rialto(&["completions", shell], Path::new("/")).await;
         assert!(output.status.success() && text(&output.stdout).contains("rialto"), "{shell}");
@@ -194,7 +194,7 @@ async fn completions_are_there_for_every_shell() {
 }
 
 #[tokio::test]
-async fn http_1_is_spoken_on_the_same_port() {
+async fn http_1_is_served_on_the_same_port() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let hub = Hub::start().await;
     let mut socket = tokio::net::TcpStream::connect(hub.address()).await.unwrap();

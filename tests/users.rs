@@ -75,7 +75,7 @@ fn stored_password(folder: &Path, user: &User) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_user_is_what_was_asked_for() {
+async fn a_created_user_has_the_given_fields() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let ada = client.create_user(new("Ada", "Ada@example.com", "secret")).await.unwrap().into_inner();
@@ -153,7 +153,7 @@ async fn an_update_changes_what_is_set_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_name_or_address_that_was_given_up_is_free() {
+async fn a_username_or_email_address_given_up_is_free() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let ada = client.create_user(new("ada", "ada@example.com", "")).await.unwrap().into_inner();
@@ -168,7 +168,7 @@ async fn a_name_or_address_that_was_given_up_is_free() {
 }
 
 #[tokio::test]
-async fn a_user_may_keep_its_name_and_address_in_another_case() {
+async fn a_user_may_change_the_case_of_its_username_and_email_address() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let ada = client.create_user(new("ada", "ada@example.com", "")).await.unwrap().into_inner();
@@ -267,7 +267,7 @@ async fn a_deleted_user_is_gone_and_its_name_and_address_are_free() {
 }
 
 #[tokio::test]
-async fn an_empty_store_lists_nobody() {
+async fn an_empty_store_lists_no_users() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     for page_size in [0, 1, i32::MAX] {
@@ -276,7 +276,7 @@ async fn an_empty_store_lists_nobody() {
 }
 
 #[tokio::test]
-async fn pages_cover_everybody_once() {
+async fn pages_cover_all_users_once() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let everybody = create_many(&mut client, 1_000).await;
@@ -298,7 +298,7 @@ async fn pages_cover_everybody_once() {
 }
 
 #[tokio::test]
-async fn a_page_goes_on_behind_a_user_that_was_deleted_meanwhile() {
+async fn a_page_continues_after_a_user_deleted_meanwhile() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let everybody = create_many(&mut client, 10).await;
@@ -371,7 +371,7 @@ async fn create_users_answers_in_the_order_of_the_requests() {
 }
 
 #[tokio::test]
-async fn create_users_of_nobody_is_fine() {
+async fn create_users_without_users_succeeds() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     assert_eq!(create_many(&mut client, 0).await, []);

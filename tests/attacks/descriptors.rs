@@ -10,7 +10,7 @@ use crate::support::{bare::Bare, client, siege::Siege};
 const DESCRIPTORS: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_descriptors_who_is_there_is_served_and_who_comes_waits() {
+async fn without_descriptors_connected_clients_are_served_and_new_ones_wait() {
     let mut siege = Siege::begin_with_descriptors(DESCRIPTORS).await;
     let address = siege.address();
     let mut sockets = join_all((0..2 * DESCRIPTORS).map(|_| Bare::greet(address))).await;

@@ -39,7 +39,7 @@ fn ping() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_frames_are_read_as_they_come_or_end_the_connection() {
+async fn frame_floods_are_read_at_once_or_end_the_connection() {
     let rows = [
         ("SETTINGS", settings(), None),
         ("PING", ping(), None),
@@ -59,7 +59,7 @@ async fn floods_of_frames_are_read_as_they_come_or_end_the_connection() {
 
 /// The server stops reading a connection that does not read its answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_read_the_answers_is_held_back() {
+async fn a_client_that_does_not_read_the_answers_is_held_back() {
     for (what, octets) in [("SETTINGS", settings()), ("PING", ping())] {
         let mut siege = Siege::begin().await;
         let (octets, taken) = (octets.repeat(WRITE / octets.len()), AtomicUsize::new(0));

@@ -23,7 +23,7 @@ const STREAMS: usize = 128;
 const FRAME: usize = 16 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_that_go_on_without_end_end_the_connection() {
+async fn endless_headers_end_the_connection() {
     let mut siege = Siege::begin().await;
     let mut field = Vec::new();
     literal("x", &[b'x'; FRAME - 16], &mut field);
@@ -43,7 +43,7 @@ async fn headers_that_go_on_without_end_end_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_that_unpack_far_beyond_the_limit_end_the_connection() {
+async fn headers_that_decompress_far_beyond_the_limit_end_the_connection() {
     let mut siege = Siege::begin().await;
     // The largest entry that the table takes, referenced a thousand times.
     let mut bomb = block(CHAT);
@@ -79,7 +79,7 @@ async fn headers_above_the_limit_fail_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_small_header_fields_are_refused_and_not_kept() {
+async fn hundreds_of_small_header_fields_are_refused_and_freed() {
     let mut siege = Siege::begin().await;
     let address = siege.address();
     let mut block = block(GET_USER);

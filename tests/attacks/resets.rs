@@ -29,7 +29,7 @@ fn cancel(stream: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_resets_streams_as_fast_as_he_begins_them_is_sent_away() {
+async fn a_client_that_resets_streams_as_fast_as_it_begins_them_is_disconnected() {
     let mut siege = Siege::begin().await;
     for end in flooded(&mut siege, || pairs(NONE, cancel)).await {
         assert_eq!(end, Some(End::calm("too_many_resets")));
@@ -39,7 +39,7 @@ async fn whoever_resets_streams_as_fast_as_he_begins_them_is_sent_away() {
 
 /// An ordinary client that cancels its calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resets_of_streams_that_have_begun_cost_no_more_than_calls() {
+async fn resetting_a_started_stream_costs_no_more_than_a_call() {
     let mut siege = Siege::begin().await;
     let mut bare = Bare::greet(siege.address()).await;
     let mut ids = streams();
@@ -56,7 +56,7 @@ async fn resets_of_streams_that_have_begun_cost_no_more_than_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_makes_the_server_reset_streams_is_sent_away() {
+async fn a_client_that_makes_the_server_reset_streams_is_disconnected() {
     let too_wide = |stream| frame(WINDOW_UPDATE, NONE, stream, &[0x7f, 0xff, 0xff, 0xff]);
     let on_itself = |stream: u32| frame(PRIORITY, NONE, stream, &[&stream.to_be_bytes()[..], b"w"].concat());
     // These errors end the connection, not only the stream.

@@ -75,7 +75,7 @@ async fn joins_of_ten_thousand_rooms_are_rejected_above_the_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publishing_in_ten_thousand_rooms_makes_no_more_than_may_be() {
+async fn publishing_in_ten_thousand_rooms_creates_no_more_than_the_limit() {
     let mut siege = Siege::begin_with(&["storage.max_rooms=1000"]).await;
     let service = ChatServiceClient::new(connection(siege.address()).await);
     let publish = |n| {

@@ -22,7 +22,7 @@ const STREAMS: usize = 125;
 const PLACES: usize = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_announced_costs_nothing_until_it_comes_and_then_no_more_than_that() {
+async fn announced_messages_cost_only_what_has_arrived() {
     let mut siege = Siege::begin().await;
     let address = siege.address();
     let message = framed(0, &[0; CALL]);

@@ -23,7 +23,7 @@ fn opening(stream: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_above_the_limit_are_refused_and_the_others_live_on() {
+async fn streams_above_the_limit_are_refused_and_the_others_continue() {
     let mut siege = Siege::begin().await;
     let address = siege.address();
     let held = (0..CONNECTIONS).map(|_| async move {

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forged_tokens_without_end_let_nobody_in() {
+async fn no_number_of_forged_tokens_gets_in() {
     let mut siege = Siege::begin_with_tokens(&[]).await;
     let address = siege.address();
     let forged = forge(&fresh_key(), Algorithm::EdDSA, |_, claims| claims["roles"] = json!(["admin"]));
@@ -44,7 +44,7 @@ async fn forged_tokens_without_end_let_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guesses_at_passwords_take_no_more_than_their_share() {
+async fn password_guesses_take_no_more_than_their_share() {
     // As if each guess came from another address.
     let settings = [
         "rates.logins_per_minute_per_user=0",

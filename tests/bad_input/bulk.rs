@@ -36,7 +36,7 @@ async fn a_bad_element_fails_the_whole_call_by_its_index() {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_told_by_the_index_of_its_element() {
+async fn a_taken_value_is_reported_with_the_index_of_its_element() {
     let mut scene = Scene::start().await;
     for taken in
         [new("CARL", "", ""), new("ADA", "", ""), new("f", "Dora@example.com", ""), new("f", "BOB@example.com", "")]
@@ -48,7 +48,7 @@ async fn what_is_taken_is_told_by_the_index_of_its_element() {
 }
 
 #[tokio::test]
-async fn the_first_of_several_bad_elements_is_the_one_that_is_told() {
+async fn the_first_of_several_bad_elements_is_reported() {
     let mut scene = Scene::start().await;
     let bad = || new("", "", "");
     let rows = [
@@ -65,13 +65,13 @@ fn many(count: usize, password: &str) -> Call {
 }
 
 #[tokio::test]
-async fn more_users_or_passwords_than_one_call_may_have_create_nobody() {
+async fn more_users_or_passwords_than_one_call_may_have_create_no_users() {
     let mut scene = Scene::start().await;
     scene.refuses([(many(10_001, ""), invalid("users")), (many(101, "secret"), invalid("users[100].password"))]).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_would_be_too_large_creates_nobody() {
+async fn an_answer_that_would_be_too_large_creates_no_users() {
     let mut scene = Scene::start().await;
     let domain = format!("{}.{}.{}", "d".repeat(63), "d".repeat(63), "d".repeat(61));
     let widest = |n: u32| {
@@ -96,7 +96,7 @@ async fn frames_at_the_limit_are_read() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_before_its_half_close_creates_nobody() {
+async fn a_call_dropped_before_its_half_close_creates_no_users() {
     let mut scene = Scene::start().await;
     let open = scene.hub.counts().await.streams;
     for _ in 0..10 {
@@ -114,7 +114,7 @@ async fn a_call_that_is_dropped_before_its_half_close_creates_nobody() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_fails_midway_creates_nobody() {
+async fn a_request_body_that_fails_midway_creates_no_users() {
     let mut scene = Scene::start().await;
     let open = scene.hub.counts().await.streams;
     let frames = [
@@ -131,7 +131,7 @@ async fn a_request_body_that_fails_midway_creates_nobody() {
 
 /// Libraries mistake `NO_ERROR` and `CANCEL` for the end of a request.
 #[tokio::test]
-async fn a_reset_after_whole_elements_creates_nobody() {
+async fn a_reset_after_whole_elements_creates_no_users() {
     let mut scene = Scene::start().await;
     let open = scene.hub.counts().await.streams;
     for reason in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn frames_that_do_not_decode_are_told_with_details() {
+async fn frames_that_do_not_decode_are_refused_with_details() {
     let mut scene = Scene::start().await;
     for method in ["GetUser", "CreateUser", "UpdateUser", "DeleteUser", "ListUsers", "CreateUsers"] {
         let rows = [
@@ -57,7 +57,7 @@ async fn text_that_is_not_utf8_does_not_decode_in_any_field() {
 }
 
 #[tokio::test]
-async fn frames_above_the_limit_are_told_with_details() {
+async fn frames_above_the_limit_are_refused_with_details() {
     let mut scene = Scene::start().await;
     let above = framed(0, &[0xff; 256 * KIB + 1]);
     for method in ["GetUser", "CreateUser", "UpdateUser", "DeleteUser", "ListUsers", "CreateUsers"] {

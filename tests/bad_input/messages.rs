@@ -125,7 +125,7 @@ fn answer(row: &Row, nth: u64, actual: &ChatMessage) -> ChatMessage {
 }
 
 #[tokio::test]
-async fn a_bad_message_is_rejected_by_its_number_and_the_stream_lives_on() {
+async fn a_bad_message_is_rejected_by_its_number_and_the_stream_continues() {
     let mut scene = Scene::start().await;
     let mut raw = RawChat::open(&scene.channel).await;
     let mut nth = 0;
@@ -168,7 +168,7 @@ async fn good_messages_between_bad_ones_are_delivered_in_order() {
 }
 
 #[tokio::test]
-async fn values_at_their_limits_are_taken_as_they_are() {
+async fn values_at_their_limits_are_accepted_unchanged() {
     let hub = Hub::start().await;
     let mut chat = hub.chat(&format!("den,{},0._-", "r".repeat(64))).await;
     let unchanged = [
@@ -192,7 +192,7 @@ async fn values_at_their_limits_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_only_the_server_says_of_a_message_is_ignored_from_clients() {
+async fn fields_that_only_the_server_sets_are_ignored_from_clients() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     let (seq, timestamp, timestamp_nanos) = (u64::MAX, i64::MIN, i32::MIN);
@@ -272,7 +272,7 @@ async fn more_rooms_than_a_stream_may_have_fail_the_call() {
 }
 
 #[tokio::test]
-async fn spaces_and_repetitions_among_the_rooms_are_fine() {
+async fn spaces_and_repetitions_among_the_rooms_are_accepted() {
     let hub = Hub::start().await;
     let mut chat = hub.chat(" den ,\tden,attic,  den  ").await;
     let counts = hub.counts().await;
@@ -284,7 +284,7 @@ async fn spaces_and_repetitions_among_the_rooms_are_fine() {
 }
 
 #[tokio::test]
-async fn an_empty_list_of_rooms_is_no_room() {
+async fn an_empty_list_of_rooms_joins_no_room() {
     let hub = Hub::start().await;
     for rooms in ["", "  "] {
         let mut chat = hub.chat(rooms).await;
@@ -298,7 +298,7 @@ async fn an_empty_list_of_rooms_is_no_room() {
 }
 
 #[tokio::test]
-async fn a_room_more_than_may_exist_is_rejected_until_later() {
+async fn a_room_above_the_limit_is_rejected() {
     let hub = Hub::start_with(|config| config.storage.max_rooms = 1).await;
     let mut chat = hub.chat("den,attic").await;
     chat.say("den", "ada", "first").await;
@@ -314,7 +314,7 @@ async fn a_room_more_than_may_exist_is_rejected_until_later() {
 }
 
 #[tokio::test]
-async fn a_stream_more_than_may_be_is_refused_until_one_ends() {
+async fn a_stream_above_the_limit_is_refused_until_one_ends() {
     let hub = Hub::start_with(|config| config.limits.max_streams = 1).await;
     let first = hub.chat("den").await;
     let mut client = hub.client().await;
@@ -326,7 +326,7 @@ async fn a_stream_more_than_may_be_is_refused_until_one_ends() {
 }
 
 #[tokio::test]
-async fn an_open_room_more_than_may_be_is_refused_until_one_is_left() {
+async fn an_open_room_above_the_limit_is_refused_until_one_is_left() {
     let hub = Hub::start_with(|config| config.rooms.max_open_rooms = 1).await;
     let den = hub.chat("den").await;
     let refused = Chat::open(&mut hub.client().await, Some("attic")).await.map(drop).unwrap_err();
@@ -338,7 +338,7 @@ async fn an_open_room_more_than_may_be_is_refused_until_one_is_left() {
 }
 
 #[tokio::test]
-async fn a_membership_more_than_may_be_is_refused_until_one_ends() {
+async fn a_membership_above_the_limit_is_refused_until_one_ends() {
     let hub = Hub::start_with(|config| config.rooms.max_memberships = 3).await;
     let first = hub.chat("den,attic").await;
     let mut client = hub.client().await;

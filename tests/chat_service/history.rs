@@ -68,7 +68,7 @@ async fn a_page_has_at_most_a_thousand_messages() {
 }
 
 #[tokio::test]
-async fn a_room_without_messages_is_an_empty_page_and_comes_into_being_by_no_question() {
+async fn a_room_without_messages_is_an_empty_page_and_reading_creates_no_room() {
     let hub = Hub::start().await;
     let epoch = hub.epoch().await;
     let mut service = hub.service().await;
@@ -85,7 +85,7 @@ async fn a_room_without_messages_is_an_empty_page_and_comes_into_being_by_no_que
 }
 
 #[tokio::test]
-async fn a_bad_question_is_refused() {
+async fn a_bad_history_request_is_refused() {
     let hub = Hub::start().await;
     let mut service = hub.service().await;
     let both = GetHistoryRequest { before_seq: Some(9), ..forwards("den", 0, 0) };
@@ -132,7 +132,7 @@ async fn all_backwards(service: &mut Service, room: &str, size: i32) -> (Vec<Cha
 }
 
 #[tokio::test]
-async fn paging_sees_everything_once_in_either_direction() {
+async fn paging_returns_every_message_once_in_either_direction() {
     let hub = Hub::start().await;
     let all = hub.filled("den", 257).await;
     hub.filled("attic", 30).await;
@@ -146,7 +146,7 @@ async fn paging_sees_everything_once_in_either_direction() {
 }
 
 #[tokio::test]
-async fn long_messages_end_a_page_early_and_are_all_seen() {
+async fn long_messages_end_a_page_early_and_none_is_skipped() {
     let hub = Hub::start_with(|config| config.storage.max_page_bytes = 10_000).await;
     let mut service = hub.service().await;
     let mut all = Vec::new();
@@ -178,7 +178,7 @@ impl Hub {
 }
 
 #[tokio::test]
-async fn the_largest_page_is_within_what_clients_take() {
+async fn the_largest_page_is_within_the_limits_of_clients() {
     let hub = Hub::start().await;
     let mut service = hub.service().await;
     let chat = hub.chat("den").await;

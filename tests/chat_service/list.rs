@@ -32,7 +32,7 @@ fn now() -> i64 {
 }
 
 #[tokio::test]
-async fn rooms_are_listed_in_the_order_of_their_names_once_something_was_said_there() {
+async fn rooms_are_listed_by_name_once_they_have_a_message() {
     let hub = Hub::start().await;
     let mut service = hub.service().await;
     assert_eq!(rest(list_rooms(&mut service, false).await.unwrap()).await, []);
@@ -60,7 +60,7 @@ async fn rooms_are_listed_in_the_order_of_their_names_once_something_was_said_th
 }
 
 #[tokio::test]
-async fn more_rooms_than_are_looked_up_at_once_are_all_listed() {
+async fn lists_longer_than_one_lookup_are_complete() {
     let hub = Hub::start().await;
     let names: Vec<_> = (0..600).map(|n| format!("room{n:03}")).collect();
     let mut services = Vec::new();
@@ -82,7 +82,7 @@ async fn more_rooms_than_are_looked_up_at_once_are_all_listed() {
 }
 
 #[tokio::test]
-async fn a_watch_is_sent_the_list_and_then_what_changes() {
+async fn a_watch_gets_the_list_and_then_the_changes() {
     let hub = Hub::start().await;
     hub.filled("den", 2).await;
     hub.filled("attic", 1).await;
@@ -107,7 +107,7 @@ async fn a_watch_is_sent_the_list_and_then_what_changes() {
 }
 
 #[tokio::test]
-async fn a_watch_ends_up_with_what_is_although_much_happens_at_once() {
+async fn a_watch_converges_while_many_rooms_change() {
     let hub = Hub::start().await;
     let mut watch = list_rooms(&mut hub.service().await, true).await.unwrap();
     for round in 1..=3 {
@@ -118,7 +118,7 @@ async fn a_watch_ends_up_with_what_is_although_much_happens_at_once() {
 }
 
 #[tokio::test]
-async fn a_second_watch_begins_with_what_is() {
+async fn a_second_watch_begins_with_the_current_state() {
     let hub = Hub::start().await;
     let mut first = list_rooms(&mut hub.service().await, true).await.unwrap();
     hub.filled("den", 5).await;
@@ -153,7 +153,7 @@ async fn d9_a_watch_ends_at_once_with_the_drain() {
 }
 
 #[tokio::test]
-async fn d7_watchers_are_limited_and_give_their_place_back() {
+async fn d7_watchers_are_limited_and_free_their_place_when_they_end() {
     let hub = Hub::start_with(|config| config.rooms.max_watchers = 2).await;
     let mut service = hub.service().await;
     let first = list_rooms(&mut service, true).await.unwrap();
@@ -171,7 +171,7 @@ async fn d7_watchers_are_limited_and_give_their_place_back() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_too_far_behind_is_told_to_list_anew() {
+async fn a_watcher_too_far_behind_is_asked_to_list_again() {
     let hub = Hub::start_with(|config| config.rooms.max_waiting_changes = 3).await;
     let mut service = hub.service().await;
     let mut watch = list_rooms(&mut service, true).await.unwrap();

@@ -28,7 +28,7 @@ async fn refused(hub: &Hub, rooms: Vec<Position>) -> Status {
 }
 
 #[tokio::test]
-async fn a_subscriber_hears_a_room_as_if_it_had_joined() {
+async fn a_subscriber_receives_a_room_as_if_it_had_joined() {
     let hub = Hub::start().await;
     let mut all = hub.filled("den", 10).await;
     let epoch = hub.epoch().await;
@@ -60,7 +60,7 @@ async fn a_subscriber_hears_a_room_as_if_it_had_joined() {
 }
 
 #[tokio::test]
-async fn d5_several_rooms_are_resumed_each_from_its_place() {
+async fn d5_several_rooms_are_resumed_each_from_its_position() {
     let hub = Hub::start().await;
     let (den, attic) = (hub.filled("den", 700).await, hub.filled("attic", 300).await);
     let rooms = vec![
@@ -82,7 +82,7 @@ async fn d5_several_rooms_are_resumed_each_from_its_place() {
 }
 
 #[tokio::test]
-async fn a_subscriber_is_told_who_is_there_and_is_somebody_itself() {
+async fn a_subscriber_gets_presence_and_counts_as_a_member() {
     let hub = Hub::start().await;
     let mut ada = hub.chat("").await;
     ada.join_as("ada", "den", live()).await;
@@ -95,7 +95,7 @@ async fn a_subscriber_is_told_who_is_there_and_is_somebody_itself() {
 }
 
 #[tokio::test]
-async fn a_bad_subscription_is_refused_with_the_place_of_what_is_wrong() {
+async fn a_bad_subscription_is_refused_with_the_path_of_the_bad_field() {
     let hub = Hub::start_with(|config| config.rooms.max_rooms_per_stream = 3).await;
     let den = || position("den", live());
     let invalid = |reason: &str, field: &str| Refusal::new(Code::InvalidArgument, reason).field(field);
@@ -120,7 +120,7 @@ async fn a_bad_subscription_is_refused_with_the_place_of_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_cancels_or_vanishes_leaves_nothing_behind() {
+async fn a_subscriber_that_cancels_or_disappears_leaves_nothing_behind() {
     let hub = Hub::start().await;
     hub.filled("den", 500).await;
     for round in 0..30 {
@@ -143,7 +143,7 @@ async fn a_subscriber_that_cancels_or_vanishes_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_subscriber_has_a_place_among_the_streams() {
+async fn a_subscription_counts_as_a_stream() {
     let hub = Hub::start_with(|config| config.limits.max_streams = 2).await;
     let mut service = hub.service().await;
     let first = subscribe(&mut service, vec![position("den", live())]).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_subscriber_has_a_place_among_the_streams() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_not_sent_has_a_place_among_the_streams_too() {
+async fn a_subscription_without_its_message_counts_as_a_stream() {
     let hub = Hub::start_with(|config| config.limits.max_streams = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let call = raw.call(SUBSCRIBE, None).await;
@@ -168,7 +168,7 @@ async fn a_subscription_that_is_not_sent_has_a_place_among_the_streams_too() {
 }
 
 #[tokio::test]
-async fn an_unusual_request_is_refused_or_taken_but_never_hangs() {
+async fn an_unusual_request_is_refused_or_served_but_never_hangs() {
     let hub = Hub::start().await;
     let wanted = SubscribeRequest { rooms: vec![position("den", live())] };
     // No message at all.
@@ -201,7 +201,7 @@ async fn an_unusual_request_is_refused_or_taken_but_never_hangs() {
 }
 
 #[tokio::test]
-async fn d9_a_subscriber_hears_what_was_accepted_then_of_the_drain_then_the_end() {
+async fn d9_a_subscriber_gets_what_was_accepted_then_draining_then_the_end() {
     let hub = Hub::start().await;
     let mut chat = subscribe(&mut hub.service().await, vec![position("den", after(0, ""))]).await.unwrap();
     let all = hub.filled("den", 500).await;
@@ -218,7 +218,7 @@ async fn d9_a_subscriber_hears_what_was_accepted_then_of_the_drain_then_the_end(
 }
 
 #[tokio::test]
-async fn d9_a_subscription_that_is_not_sent_ends_at_the_drain() {
+async fn d9_a_subscription_without_its_message_ends_at_the_drain() {
     let hub = Hub::start().await;
     let address = hub.address();
     let mut raw = Raw::connect(address).await;

@@ -47,7 +47,7 @@ fn bombs() -> Vec<(CompressionEncoding, Bytes)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bomb_is_refused_and_takes_no_memory() {
+async fn a_decompression_bomb_is_refused_and_takes_no_memory() {
     let mut siege = Siege::begin().await;
     let address = siege.address();
     for (encoding, bomb) in bombs() {
@@ -70,7 +70,7 @@ async fn a_bomb_is_refused_and_takes_no_memory() {
 
 /// The limits count the decompressed size.
 #[tokio::test]
-async fn the_limit_is_that_of_the_message_not_of_its_compressed_form() {
+async fn the_limit_applies_to_the_decompressed_message() {
     let hub = Hub::start().await;
     let authority = hub.address().to_string();
     for encoding in BOTH {

@@ -32,7 +32,7 @@ async fn nothing_of_a_room_comes_after_left() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_a_leave_is_decided_and_answered_before_left() {
+async fn messages_sent_before_a_leave_are_answered_before_left() {
     let hub = Hub::start().await;
     let mut first = hub.chat("den").await;
     for n in 0..30 {
@@ -94,7 +94,7 @@ async fn d8_a_join_that_is_left_at_once_is_still_answered() {
 }
 
 #[tokio::test]
-async fn d8_a_room_that_was_left_owes_nothing_after_a_half_close() {
+async fn d8_a_left_room_delivers_nothing_after_a_half_close() {
     let hub = Hub::start().await;
     let all = hub.filled("den", 2_000).await;
     let mut chat = hub.chat("").await;
@@ -113,7 +113,7 @@ async fn d8_a_room_that_was_left_owes_nothing_after_a_half_close() {
 
 /// Rejoins each time from its last position.
 #[tokio::test]
-async fn d5_rooms_left_and_joined_again_while_others_talk_miss_nothing_and_repeat_nothing() {
+async fn d5_rooms_rejoined_while_others_publish_miss_and_repeat_nothing() {
     const ROOMS: [&str; 3] = ["den", "attic", "cellar"];
     const EACH: usize = 300;
     let hub = Hub::start().await;

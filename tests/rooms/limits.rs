@@ -45,13 +45,13 @@ async fn d7_the_rooms_of_a_stream_are_limited() {
 }
 
 #[tokio::test]
-async fn d7_the_rooms_that_somebody_is_in_are_limited() {
+async fn d7_the_open_rooms_are_limited() {
     let hub = Hub::start_with(|config| config.rooms.max_open_rooms = 2).await;
     assert_limited(&hub, 2, "TOO_MANY_OPEN_ROOMS").await;
 }
 
 #[tokio::test]
-async fn d7_the_places_in_rooms_are_limited() {
+async fn d7_the_memberships_are_limited() {
     let hub = Hub::start_with(|config| config.rooms.max_memberships = 2).await;
     assert_limited(&hub, 2, "TOO_MANY_MEMBERSHIPS").await;
 }
@@ -81,7 +81,7 @@ async fn d7_the_members_of_a_room_are_limited() {
 }
 
 #[tokio::test]
-async fn who_joins_or_types_is_named_as_who_speaks_is() {
+async fn user_ids_of_joins_and_typing_are_checked_like_those_of_messages() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     let mut nth = 0;
@@ -103,7 +103,7 @@ async fn who_joins_or_types_is_named_as_who_speaks_is() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_client_names_itself_in_its_rejection() {
+async fn the_rejection_of_a_client_event_names_the_event() {
     let hub = Hub::start().await;
     let mut chat = hub.chat("den").await;
     for message in [join("den", live()), leave("attic"), join("attic", Join { history: 1_001, ..live() })] {

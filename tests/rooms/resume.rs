@@ -18,7 +18,7 @@ async fn resumed(hub: &Hub, room: &str, how: Join) -> (bool, Vec<ChatMessage>) {
 }
 
 #[tokio::test]
-async fn d5_a_join_delivers_exactly_what_came_after_its_seq() {
+async fn d5_a_join_delivers_exactly_the_messages_after_its_seq() {
     let hub = Hub::start().await;
     let all = hub.filled("den", 600).await;
     let own = hub.epoch().await;
@@ -34,7 +34,7 @@ async fn d5_a_join_delivers_exactly_what_came_after_its_seq() {
 }
 
 #[tokio::test]
-async fn d5_what_another_log_had_is_told_as_a_gap_up_to_the_head() {
+async fn d5_another_epoch_yields_a_gap_up_to_the_head() {
     let hub = Hub::start().await;
     let all = hub.filled("den", 10).await;
     let head = all.last().unwrap().seq;
@@ -67,7 +67,7 @@ async fn d5_in_a_room_without_messages_nothing_can_be_missing() {
 }
 
 #[tokio::test]
-async fn d5_after_what_was_missed_or_its_gap_the_room_goes_on_live() {
+async fn d5_after_missed_messages_or_a_gap_the_room_continues_live() {
     let hub = Hub::start().await;
     let mut all = hub.filled("den", 3).await;
     let mut bob = hub.chat("den").await;
@@ -107,7 +107,7 @@ async fn d5_a_client_resumes_exactly_after_a_restart() {
 }
 
 #[tokio::test]
-async fn d5_the_epoch_is_one_for_all_rooms_and_of_the_log() {
+async fn d5_the_epoch_names_the_log_and_is_the_same_in_all_rooms() {
     async fn epochs(hub: &Hub) -> Vec<String> {
         let mut chat = hub.chat("").await;
         let mut epochs = Vec::new();
@@ -129,7 +129,7 @@ async fn d5_the_epoch_is_one_for_all_rooms_and_of_the_log() {
 
 /// Many clients resume at once from all over the log, while it grows.
 #[tokio::test(flavor = "multi_thread")]
-async fn d5_joins_in_the_middle_of_a_talk_lie_between_two_messages() {
+async fn d5_a_join_while_others_publish_lies_between_two_messages() {
     const N: usize = 400;
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;

@@ -57,7 +57,7 @@ async fn joined(raw: &mut Raw, user: &str) -> Call {
 }
 
 #[tokio::test]
-async fn streams_that_stop_reading_are_reset_each_counted_once_and_their_rooms_are_told() {
+async fn streams_that_stop_reading_are_reset_counted_once_and_reported_by_presence() {
     const SLOW: usize = 3;
     let hub = impatient().await;
     let mut watcher = Watcher::of(&hub).await;
@@ -153,7 +153,7 @@ async fn a_reader_that_is_slow_but_steady_is_never_reset() {
 }
 
 #[tokio::test]
-async fn peers_that_no_longer_answer_are_gone_and_their_rooms_are_told() {
+async fn peers_that_stop_answering_are_dropped_and_reported_by_presence() {
     let hub = Hub::start_with(|config| {
         config.http.keepalive_interval_seconds = 1;
         config.http.keepalive_timeout_seconds = 1;
@@ -176,7 +176,7 @@ async fn peers_that_no_longer_answer_are_gone_and_their_rooms_are_told() {
 }
 
 #[tokio::test]
-async fn clients_that_vanish_while_they_join_leave_nothing_behind() {
+async fn clients_that_disappear_while_they_join_leave_nothing_behind() {
     const ROUNDS: usize = 30;
     let hub = Hub::start().await;
     let mut watcher = Watcher::of(&hub).await;

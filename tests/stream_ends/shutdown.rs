@@ -87,7 +87,7 @@ async fn shutdown_ends_streams_with_unavailable_and_refuses_new_connections() {
 }
 
 #[tokio::test]
-async fn nobody_new_is_let_in_while_a_drain_waits() {
+async fn no_new_connection_is_accepted_during_a_drain() {
     let hub = Hub::start().await;
     let address = hub.address();
     let mut raw = Raw::connect(address).await;
@@ -136,7 +136,7 @@ async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Stat
 }
 
 #[tokio::test]
-async fn a_sender_hears_everything_that_was_accepted_before_it_is_told_unavailable() {
+async fn a_sender_receives_everything_accepted_before_it_ends_with_unavailable() {
     let hub = Hub::start().await;
     let (began, talking) = oneshot::channel();
     let talker = tokio::spawn(talk(hub.chat("den").await, began));
@@ -157,7 +157,7 @@ async fn a_sender_hears_everything_that_was_accepted_before_it_is_told_unavailab
 }
 
 #[tokio::test]
-async fn a_listener_hears_everything_that_was_accepted_before_it_is_told_unavailable() {
+async fn a_listener_receives_everything_accepted_before_it_ends_with_unavailable() {
     let hub = Hub::start().await;
     let mut listener = hub.chat("den").await;
     let listening = tokio::spawn(async move { listener.rest().await });
@@ -194,7 +194,7 @@ async fn a_client_that_refuses_to_read_does_not_hold_the_shutdown_beyond_its_dea
 }
 
 #[tokio::test]
-async fn connections_that_say_nothing_do_not_hold_the_shutdown() {
+async fn silent_connections_do_not_hold_the_shutdown() {
     let hub = Hub::start().await;
     let mut silent = TcpStream::connect(hub.address()).await.unwrap();
     let mut idle = Raw::connect(hub.address()).await;
@@ -205,7 +205,7 @@ async fn connections_that_say_nothing_do_not_hold_the_shutdown() {
 }
 
 #[tokio::test]
-async fn create_users_in_progress_at_the_shutdown_creates_nobody() {
+async fn create_users_in_progress_at_the_shutdown_creates_no_users() {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut call = creating(&mut raw).await;

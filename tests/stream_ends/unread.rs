@@ -39,7 +39,7 @@ async fn unread(hub: &Hub, raw: &mut Raw) -> Call {
 }
 
 #[tokio::test]
-async fn a_stream_that_does_not_read_harms_nobody_and_is_sent_on_from_the_log() {
+async fn a_stream_that_does_not_read_affects_no_other_and_is_served_from_the_log() {
     const N: usize = 200;
     let hub = Hub::start_with(|config| config.rooms.max_ring_batches = 4).await;
     let mut raw = Raw::connect(hub.address()).await;
@@ -68,7 +68,7 @@ async fn a_stream_that_does_not_read_harms_nobody_and_is_sent_on_from_the_log() 
 }
 
 #[tokio::test]
-async fn what_all_rings_hold_is_bounded_and_only_those_who_lag_pay_for_it() {
+async fn ring_memory_is_bounded_and_only_lagging_readers_are_served_from_the_log() {
     const N: usize = 200;
     const LIMIT: usize = 256 * 1024;
     let hub = Hub::start_with(|config| {
@@ -126,7 +126,7 @@ async fn an_unread_stream_that_is_reset_after_its_half_close_leaves_nothing_behi
 }
 
 #[tokio::test]
-async fn an_unread_stream_whose_connection_goes_leaves_nothing_behind() {
+async fn an_unread_stream_whose_connection_ends_leaves_nothing_behind() {
     let hub = Hub::start().await;
     for mut raw in [Raw::connect(hub.address()).await, Raw::connect_abrupt(hub.address()).await] {
         let _call = unread(&hub, &mut raw).await;
@@ -136,7 +136,7 @@ async fn an_unread_stream_whose_connection_goes_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_a_reset_stream_had_sent_takes_no_place_in_the_window_of_its_connection() {
+async fn data_of_a_reset_stream_frees_the_window_of_its_connection() {
     let hub = Hub::start().await;
     let mut raw = Raw::connect(hub.address()).await;
     // Each stream's window holds more messages than may be in flight; together they exceed the connection's window.
@@ -224,7 +224,7 @@ async fn a_sender_that_does_not_read_is_held_back_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn ten_thousand_messages_come_back_to_a_sender_that_begins_to_read_late() {
+async fn a_sender_that_starts_to_read_late_gets_ten_thousand_messages() {
     const N: usize = 10_000;
     let hub = hub().await;
     let mut raw = Raw::connect(hub.address()).await;

@@ -44,7 +44,7 @@ fn serves(printed: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_it_makes_serves_and_is_served() {
+async fn its_certificates_work_for_server_and_client() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     made(folder, &["--dev", "--name", "chat.example"]);
@@ -72,7 +72,7 @@ async fn what_it_makes_serves_and_is_served() {
 }
 
 #[test]
-fn certificates_say_what_they_are_for() {
+fn certificates_have_their_usages() {
     let folder = tempfile::tempdir().unwrap();
     made(folder.path(), &["--dev", "--name", "chat.example", "--name", "192.0.2.7", "--client", "ada@example"]);
     let parse = |name| {
@@ -96,7 +96,7 @@ fn certificates_say_what_they_are_for() {
 }
 
 #[test]
-fn what_is_there_is_kept_whatever_is_asked() {
+fn existing_files_are_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     made(folder, &["--dev"]);
@@ -119,7 +119,7 @@ fn what_is_there_is_kept_whatever_is_asked() {
 }
 
 #[test]
-fn it_says_what_it_is_not_for_and_what_it_cannot_call_a_file() {
+fn it_explains_its_limits_and_refuses_names_that_are_no_file_names() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     assert!(refused(folder, &[]).contains("not for production"));

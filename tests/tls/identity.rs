@@ -48,7 +48,7 @@ async fn publish(by: &mut By, claimed: &str) -> Result<ChatMessage, Status> {
 }
 
 #[tokio::test]
-async fn in_open_mode_a_caller_is_whom_its_certificate_names() {
+async fn in_open_mode_the_certificate_names_the_caller() {
     let mutual = Mutual::start(|_| {}).await;
     let mut ada = mutual.by(&mutual.authority.client("ada"), None).await;
     assert_eq!(publish(&mut ada, "").await.unwrap().user_id, "ada");
@@ -59,7 +59,7 @@ async fn in_open_mode_a_caller_is_whom_its_certificate_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_good_only_with_the_certificate_of_whom_it_names() {
+async fn a_token_is_valid_only_with_the_certificate_of_its_subject() {
     let mutual = Mutual::start(|config| config.auth.mode = AuthMode::Token).await;
     let operator = mutual.authority.client("operator:test");
     let admin = mutual.hub.admin();

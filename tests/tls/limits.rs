@@ -30,7 +30,7 @@ async fn closed(socket: &mut TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_handshakes_are_cut_off_and_hold_up_nobody() {
+async fn slow_handshakes_are_cut_off_and_delay_no_other() {
     _ = rlimit::increase_nofile_limit(u64::MAX);
     let (data, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
     let files = Files::of(&authority.server());
@@ -91,7 +91,7 @@ async fn is_let_in(socket: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_no_more() {
+async fn the_connections_of_an_address_are_limited() {
     const MOST: usize = 3;
     let hub = Hub::start_with(|config| {
         config.http.max_connections_per_address = MOST;
@@ -114,14 +114,14 @@ async fn an_address_has_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn this_machine_has_as_many_as_there_are_unless_it_is_limited() {
+async fn loopback_connections_are_limited_only_if_configured() {
     let hub = Hub::start_with(|config| config.http.max_connections_per_address = 1).await;
     let _clients = [client(&hub.address().to_string()).await, client(&hub.address().to_string()).await];
     hub.counts_become(|counts| counts.connections == 2).await;
 }
 
 #[tokio::test]
-async fn a_handshake_counts_as_a_connection_from_its_beginning() {
+async fn a_handshake_counts_as_a_connection_from_its_start() {
     let authority = Authority::new("ours");
     let files = Files::of(&authority.server());
     let hub = Hub::start_with(|config| {

@@ -135,7 +135,7 @@ fn invalid() -> Refusal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
+async fn tokens_are_verified_by_the_published_keys_of_their_issuer() {
     let (ed, ec) = (fresh_key(), KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
     let secret = json!({ "kty": "oct", "kid": "secret", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA" });
     let sealing = fresh_key();
@@ -197,7 +197,7 @@ async fn tokens_are_good_by_the_keys_that_their_issuer_publishes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
+async fn keys_are_fetched_at_most_once_per_interval() {
     let key = fresh_key();
     let publisher = Publisher::start(&[jwk(&key, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| config.auth.issuers.push(publisher.issuer())).await;
@@ -214,7 +214,7 @@ async fn keys_are_fetched_once_in_an_interval_whatever_tokens_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_keys_of_an_issuer_only_so_many_are_kept() {
+async fn the_keys_kept_of_an_issuer_are_limited() {
     let keys: Vec<_> = (0..65).map(|_| fresh_key()).collect();
     let published: Vec<_> = keys.iter().map(|key| jwk(key, Algorithm::EdDSA)).collect();
     let publisher = Publisher::start(&published).await;
@@ -234,7 +234,7 @@ pub(super) async fn until_good(hub: &Hub, key: &KeyPair, good: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
+async fn a_new_key_is_found_and_the_old_one_is_valid_while_it_is_published() {
     let (old, new) = (fresh_key(), fresh_key());
     let publisher = Publisher::start(&[jwk(&old, Algorithm::EdDSA)]).await;
     let hub = Hub::with_tokens(|config| {
@@ -270,7 +270,7 @@ async fn a_new_key_is_found_the_old_one_is_good_as_long_as_it_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
+async fn an_unreachable_issuer_changes_nothing() {
     let (key, elsewhere) = (fresh_key(), Publisher::start(&[]).await);
     let publisher = Publisher::start(&[]).await;
     let bodies = [
@@ -321,7 +321,7 @@ async fn an_issuer_that_is_away_opens_nothing_and_closes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_secret_is_good_for_its_issuer_alone() {
+async fn a_shared_secret_is_valid_for_its_issuer_only() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     let secret = "canary-secret-of-thirty-two-bytes";

@@ -22,7 +22,7 @@ fn refused(reason: &str) -> Refusal {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_gives_tokens_that_go_on() {
+async fn a_login_gives_tokens_that_can_be_refreshed() {
     let hub = Hub::with_tokens(|config| config.auth.access_token_seconds = 600).await;
     let ada = hub.user("ada").await;
     // Usernames are case-insensitive (RFC 8265).
@@ -42,7 +42,7 @@ async fn a_login_gives_tokens_that_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_good_for_as_long_as_is_configured_and_no_longer() {
+async fn tokens_are_valid_for_the_configured_time() {
     let hub = Hub::with_tokens(|config| {
         config.auth.access_token_seconds = 600;
         config.auth.refresh_token_seconds = 7_200;
@@ -80,7 +80,7 @@ async fn a_refresh_token_used_twice_ends_the_session_for_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_use_a_refresh_token_at_once_at_most_one_goes_on() {
+async fn at_most_one_concurrent_use_of_a_refresh_token_succeeds() {
     let hub = Hub::with_tokens(|_| {}).await;
     hub.user("ada").await;
     let first = hub.login("ada", PASSWORD).await.unwrap();
@@ -92,7 +92,7 @@ async fn of_many_who_use_a_refresh_token_at_once_at_most_one_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_end_by_logout_password_and_deletion_and_outlive_restarts() {
+async fn sessions_end_by_logout_password_change_and_deletion_and_survive_restarts() {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
     hub.user("bob").await;
@@ -123,7 +123,7 @@ async fn sessions_end_by_logout_password_and_deletion_and_outlive_restarts() {
 }
 
 #[tokio::test]
-async fn what_is_no_refresh_token_is_refused() {
+async fn a_malformed_refresh_token_is_refused() {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
     let good = hub.login("ada", PASSWORD).await.unwrap();
@@ -211,7 +211,7 @@ async fn guessing_passwords_is_limited_by_name_and_by_address() {
 }
 
 #[tokio::test]
-async fn guessing_the_password_of_one_is_limited_for_an_address_alone() {
+async fn guesses_at_one_password_are_limited_by_address_too() {
     let hub = Hub::with_tokens(|config| {
         config.rates.logins_per_minute_per_user = Limit(0);
         config.rates.logins_per_minute_per_address = Limit(0);
@@ -227,7 +227,7 @@ async fn guessing_the_password_of_one_is_limited_for_an_address_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_too_many_ends_the_oldest_session() {
+async fn a_login_above_the_limit_ends_the_oldest_session() {
     let hub = Hub::with_tokens(|config| config.auth.max_sessions_per_user = 2).await;
     hub.user("ada").await;
     let mut tokens = Vec::new();

@@ -147,7 +147,7 @@ async fn a_stream_that_is_not_read_ends_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_admin_began_ends_when_it_is_none_any_more() {
+async fn streams_of_an_admin_end_when_the_role_is_lost() {
     let hub = Hub::with_tokens(|_| {}).await;
     let (ada, bob) = (hub.user_with("ada", &["admin"]).await, hub.user("bob").await);
     let ends = every_stream(&hub, &hub.token_of(&ada, 3600)).await;
@@ -164,7 +164,7 @@ async fn what_an_admin_began_ends_when_it_is_none_any_more() {
 
 /// An answer is delivered even if the call deleted its own caller: a client whose window is closed reads it later.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_deletes_himself_is_told_that_he_did() {
+async fn a_user_that_deletes_itself_gets_the_answer() {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
     let token = format!("Bearer {}", hub.token_of(&ada, 3600));
@@ -187,7 +187,7 @@ async fn who_deletes_himself_is_told_that_he_did() {
 }
 
 #[tokio::test]
-async fn without_a_token_a_call_has_only_so_long() {
+async fn a_call_without_a_token_is_limited_in_time() {
     let hub = Hub::with_tokens(|config| config.auth.unauthenticated_call_seconds = 1).await;
     let mut raw = Raw::connect(hub.address()).await;
     let mut login = raw.call("/rialto.v1.AuthService/Login", None).await;
@@ -200,7 +200,7 @@ fn go_on(token: String) -> ChatMessage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_goes_on_with_another_token_of_the_same_user() {
+async fn a_stream_continues_with_another_token_of_the_same_user() {
     let hub = Hub::with_tokens(|_| {}).await;
     let ada = hub.user("ada").await;
     let token = hub.token_of(&ada, NEARLY_OVER);
@@ -218,7 +218,7 @@ async fn a_stream_goes_on_with_another_token_of_the_same_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_does_not_go_on_with_what_is_no_token_of_its_user() {
+async fn a_stream_does_not_continue_with_a_token_of_another_user() {
     let hub = Hub::with_tokens(|_| {}).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let mut stream = chat(&mut hub.by(&hub.token_of(&ada, NEARLY_OVER)).await, "den").await;
@@ -241,7 +241,7 @@ async fn a_stream_does_not_go_on_with_what_is_no_token_of_its_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_one_who_is_no_user_here_goes_on_with_its_own_name_alone() {
+async fn a_stream_of_an_external_caller_continues_only_with_its_own_name() {
     let hub = Hub::with_tokens(|_| {}).await;
     let mut stream = chat(&mut hub.by(&hub.admin()).await, "den").await;
     let other = hub.forge(|_, claims| claims["sub"] = json!("operator:other"));
@@ -253,7 +253,7 @@ async fn a_stream_of_one_who_is_no_user_here_goes_on_with_its_own_name_alone() {
 }
 
 #[tokio::test]
-async fn without_tokens_there_is_nothing_to_go_on_with() {
+async fn in_open_mode_a_stream_cannot_renew_a_token() {
     let hub = Hub::start().await;
     let mut stream = hub.chat("den").await;
     stream.send(go_on("any".into())).await;
@@ -266,7 +266,7 @@ async fn published(by: &mut By, message: ChatMessage) -> Result<ChatMessage, Sta
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_speaks_joins_or_types_as_somebody_else() {
+async fn a_caller_cannot_publish_join_or_type_as_another() {
     let hub = Hub::with_tokens(|_| {}).await;
     let (ada, bob) = (hub.user("ada").await, hub.user("bob").await);
     let mut by_ada = hub.by(&hub.token_of(&ada, 3600)).await;
@@ -294,7 +294,7 @@ async fn nobody_speaks_joins_or_types_as_somebody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_opens_a_stream_is_there_in_its_own_name() {
+async fn a_stream_is_present_under_the_name_of_its_caller() {
     let hub = Hub::with_tokens(|config| {
         config.rates.calls_per_second_per_caller = Limit(0);
         config.rates.calls_per_second_per_address = Limit(0);

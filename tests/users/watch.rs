@@ -67,7 +67,7 @@ fn gone(user: &User, revision: u64) -> User {
 }
 
 #[tokio::test]
-async fn a_watcher_is_sent_everybody_in_id_order_and_then_every_change() {
+async fn a_watcher_gets_all_users_in_id_order_and_then_every_change() {
     let hub = Hub::start().await;
     let (mut client, mut other) = (hub.client().await, hub.client().await);
     let everybody = create_many(&mut client, 600).await;
@@ -86,7 +86,7 @@ async fn a_watcher_is_sent_everybody_in_id_order_and_then_every_change() {
 }
 
 #[tokio::test]
-async fn a_watch_of_nobody_begins_at_once_and_waits() {
+async fn a_watch_of_an_empty_store_begins_at_once_and_waits() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let mut stream = watch(&mut client).await.unwrap();
@@ -158,7 +158,7 @@ async fn churn(mut client: Client, name: String, mut mine: Vec<User>, rounds: wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_watchers_end_up_with_what_the_store_holds_while_everything_changes() {
+async fn fifty_watchers_converge_on_the_store_while_everything_changes() {
     const USERS: usize = 600;
     const WRITERS: usize = 4;
     let hub = Hub::start().await;
@@ -222,7 +222,7 @@ async fn fifty_watchers_end_up_with_what_the_store_holds_while_everything_change
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_too_far_behind_is_ended_and_may_list_anew() {
+async fn a_watcher_too_far_behind_is_ended_and_may_watch_again() {
     const ROUNDS: usize = 10;
     const ROUND: usize = FULL / 5;
     let hub = Hub::start_with(|config| config.users.max_waiting_changes = FULL / 2).await;
@@ -243,7 +243,7 @@ async fn a_watcher_that_is_too_far_behind_is_ended_and_may_list_anew() {
 }
 
 #[tokio::test]
-async fn watchers_above_the_limit_are_refused_until_one_goes_away() {
+async fn watchers_above_the_limit_are_refused_until_one_ends() {
     let hub = Hub::start_with(|config| config.users.max_watchers = 1).await;
     let mut client = hub.client().await;
     let everybody = create_long(&mut client, "user", FULL).await;
