@@ -177,6 +177,10 @@ impl Engine for Sparse {
         self.0.stopped().await;
     }
 
+    async fn ended(&self) -> Option<&'static str> {
+        self.0.ended().await
+    }
+
     async fn seal(&self) {
         self.0.seal().await;
     }

@@ -12,7 +12,7 @@ use tonic_health::pb::{
 
 use super::*;
 use crate::{
-    config::{AuthMode, Config},
+    config::{Auth, AuthMode, Config, Tls},
     proto::user::{ChatMessage, chat_message::Event, user_service_client::UserServiceClient},
     server::{self, Server},
 };
@@ -151,15 +151,16 @@ async fn the_actors_that_only_some_settings_start_are_watched_too() {
     let folder = tempfile::tempdir().unwrap();
     let names = vec!["localhost".to_owned()];
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
-    let (tls_cert, tls_key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-    std::fs::write(&tls_cert, cert.pem()).unwrap();
-    std::fs::write(&tls_key, signing_key.serialize_pem()).unwrap();
+    let tls = Tls { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem"), ..Default::default() };
+    std::fs::write(&tls.cert, cert.pem()).unwrap();
+    std::fs::write(&tls.key, signing_key.serialize_pem()).unwrap();
     let issuer = crate::config::Issuer {
         issuer: "other".into(),
         jwks_url: "http://127.0.0.1:1/keys".into(),
         ..Default::default()
     };
-    let config = Config { auth: AuthMode::Token, issuers: vec![issuer], tls_cert, tls_key, ..config(&folder) };
+    let auth = Auth { mode: AuthMode::Token, issuers: vec![issuer], ..Default::default() };
+    let config = Config { auth, tls, ..config(&folder) };
     for actor in ["key fetcher", "session purge", "TLS file watcher"] {
         let server = server::start(&config).await.unwrap();
         assert!(server.supervisor.names().contains(&actor), "{:?}", server.supervisor.names());
