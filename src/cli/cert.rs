@@ -15,7 +15,7 @@ use rcgen::{
 };
 use x509_parser::{parse_x509_certificate, pem::parse_x509_pem};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 const AFTER_HELP: &str = "\
 Creates an authority, which signs a certificate for the server and one for a client:

@@ -1,9 +1,9 @@
 //! `rialto completions`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, Outcome};
+use super::outcome::Outcome;
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -12,8 +12,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(&self) -> Outcome {
-        clap_complete::generate(self.shell, &mut Cli::command(), "rialto", &mut std::io::stdout());
+    /// Prints the script for this command tree.
+    pub(super) fn run(&self, command: &mut Command) -> Outcome {
+        clap_complete::generate(self.shell, command, "rialto", &mut std::io::stdout());
         Ok(())
     }
 }

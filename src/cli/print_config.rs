@@ -1,6 +1,6 @@
 //! `rialto config`.
 
-use super::{Outcome, Settings};
+use super::{outcome::Outcome, settings::Settings};
 
 pub(super) fn run(settings: Settings) -> Outcome {
     print!("{}", settings.load()?.describe());

@@ -4,7 +4,7 @@ use std::{future::pending, io::Write, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, Settings, runtime};
+use super::{outcome::Outcome, runtime::runtime, settings::Settings};
 use crate::{
     config::{AuthMode, Config},
     server::{self, Server},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Outcome, Settings};
+use super::{outcome::Outcome, settings::Settings};
 use crate::{
     auth::{OperatorToken, SigningKey, sign_operator_token},
     users::check_roles,

@@ -9,9 +9,9 @@ use rialto_client::Hub;
 use serde_json::{Value, json};
 
 use super::{
-    Outcome,
     client::{Connection, explain},
-    runtime,
+    outcome::Outcome,
+    runtime::runtime,
 };
 use crate::{
     proto::user::{

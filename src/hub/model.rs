@@ -151,6 +151,7 @@ fn hub_with(folder: &Path, numbers: Numbers) -> (Arc<dyn Engine>, Handle, JoinHa
     (engine, hub, task)
 }
 
+// Long: one match over all steps, on the state that they share.
 async fn run(numbers: Numbers, steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let (engine, hub, task) = hub_with(folder.path(), numbers);
