@@ -12,12 +12,14 @@ mod waiting;
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tokio::task::unconstrained;
 use tonic::Status;
 
 use super::{chat_request::Rules, status::Failure, stream_limit::StreamPermit};
@@ -145,7 +147,13 @@ impl Body for ChatStream {
             self.report_draining();
         }
         self.stream.register(cx.waker());
-        self.advance();
+        // `advance` has a bound of its own. If it used up the task's budget (tokio's cooperative scheduling), the rooms of a client that sends
+        // without end would never be polled.
+        _ = pin!(unconstrained(poll_fn(|_| {
+            self.advance();
+            Poll::Ready(())
+        })))
+        .poll(cx);
         // Answers and messages take turns: neither a client whose messages are rejected nor one in a busy room misses the other.
         let messages_first = std::mem::take(&mut self.answered_last);
         let frame = if messages_first {

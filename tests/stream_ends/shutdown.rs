@@ -4,18 +4,11 @@ use std::{
     fs::{File, TryLockError},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rialto::proto::user::{ChatMessage, ListUsersRequest};
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
-    runtime::Handle,
-    sync::{Semaphore, oneshot},
-    task::JoinHandle,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, runtime::Handle, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status};
 
 use super::{creating, unread::fill};
@@ -110,21 +103,12 @@ async fn no_new_connection_is_accepted_during_a_drain() {
     in_a_moment(stopping).await.unwrap();
 }
 
-/// Messages that a talker sends ahead of what it receives: more than the server takes at once, and few enough to be read in a moment.
-const AHEAD: usize = 1_000;
-
-/// Publishes as fast as it can, at most [`AHEAD`], until its stream ends; returns what it received, the status, and how many messages it sent.
+/// Publishes as fast as it can until its stream ends; returns what it received, the status, and how many messages it sent.
 async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Status, usize) {
     let (sender, mut receiver) = chat.split();
-    let ahead = Arc::new(Semaphore::new(AHEAD));
-    let may_send = Arc::clone(&ahead);
     let send: JoinHandle<usize> = tokio::spawn(async move {
         let mut sent = 0;
-        while let Ok(permit) = may_send.acquire().await {
-            permit.forget();
-            if sender.send(keyed("den", "ada", &sent.to_string(), &sent.to_string())).await.is_err() {
-                break;
-            }
+        while sender.send(keyed("den", "ada", &sent.to_string(), &sent.to_string())).await.is_ok() {
             sent += 1;
         }
         sent
@@ -135,17 +119,13 @@ async fn talk(chat: Chat, began: oneshot::Sender<()>) -> (Vec<ChatMessage>, Stat
         match soon(receiver.message()).await {
             Ok(message) => {
                 let message = message.expect("no half-close, no OK");
-                ahead.add_permits(1);
                 // Later messages are rejected until the stream ends.
                 match &message.event {
                     None => heard.push(message),
                     Some(_) => assert!(is_draining(&message) || rejected(&message).reason == "DRAINING"),
                 }
             }
-            Err(status) => {
-                ahead.close();
-                return (heard, status, soon(send).await.unwrap());
-            }
+            Err(status) => return (heard, status, soon(send).await.unwrap()),
         }
         if heard.len() >= 200
             && let Some(began) = began.take()
