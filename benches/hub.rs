@@ -1,6 +1,6 @@
 //! Joins, and publishing through the hub: from the append to the moment at which the last subscriber holds the bytes, on the embedded engine.
 //!
-//! A round publishes one message, or [`INFLIGHT`] of them, and waits until all are with everybody. Its time contains the
+//! A round publishes one message, or [`INFLIGHT`] of them, and waits until every subscriber has received all of them. Its time contains the
 //! commits, and so the disk: a round of one message waits for one fsync, a round of 64 for two (the writer begins with what is queued, and
 //! commits what arrived meanwhile as the next group). `one commit` of the benchmark `log` shows the time of one on the machine. It is three
 //! quarters of a round of one message to one subscriber, and a fifth of a round that ends in 64,000 deliveries.
